@@ -1,0 +1,22 @@
+import { defineConfig } from "tsup";
+
+// Types come from `tsc`: tsup's own `dts` needs a compiler API that TypeScript 7 does not have yet.
+export default defineConfig({
+  entry: [
+    "src/index.ts",
+    "src/exchange.ts",
+    "src/host.ts",
+    "src/node.ts",
+    "src/adapters.ts",
+    "src/lint.ts",
+    "src/conformance.ts",
+    "src/reference.ts",
+    "src/read-into.ts",
+  ],
+  format: ["esm"],
+  target: "node24",
+  platform: "node",
+  sourcemap: true,
+  dts: false,
+  clean: true,
+});
