@@ -1,0 +1,58 @@
+import { isToken, listElements } from "./characters.ts";
+import { isGuarded } from "./fields.ts";
+import type { Rule } from "./rules.ts";
+
+/** Options of the Connection field, as flags. */
+export const CLOSE = 1;
+export const KEEP_ALIVE = 2;
+export const UPGRADE = 4;
+
+/** Flags of one Connection value, or the rule it breaks. Parameters are not allowed; unknown options are ignored. */
+export function connectionFlags(value: string): number | Rule {
+  if (value === "keep-alive" || value === "Keep-Alive") return KEEP_ALIVE;
+  if (value === "close") return CLOSE;
+  let flags = 0;
+  for (const option of listElements(value)) {
+    if (option === "close") flags |= CLOSE;
+    else if (option === "keep-alive") flags |= KEEP_ALIVE;
+    else if (option === "upgrade") flags |= UPGRADE;
+    else if (!isToken(option)) return "rfc9110-7.6.1-connection";
+    else if (option !== "proxy-connection" && isGuarded(option)) return "rfc9110-7.6.1-connection-end-to-end";
+  }
+  return flags;
+}
+
+/** The rule that a Transfer-Encoding breaks (all its lines joined by commas); undefined where it is exactly `chunked`. */
+export function transferCodingRule(value: string): Rule | undefined {
+  if (value === "chunked") return undefined;
+  const codings = value.toLowerCase().split(",");
+  let chunked = 0;
+  let unknown = false;
+  for (const coding of codings) {
+    const name = coding.replace(/^[\t ]+|[\t ]+$/g, "");
+    if (!isToken(name)) return "rfc9112-6.1-te-malformed";
+    if (name === "chunked") chunked++;
+    else unknown = true;
+  }
+  if (chunked > 1) return "rfc9112-6.1-te-chunked-repeated";
+  if (!unknown) return undefined;
+  const last = (codings.at(-1) as string).trim();
+  return chunked === 1 && last !== "chunked" ? "rfc9112-6.1-te-chunked-not-final" : "rfc9112-6.1-te-unknown";
+}
+
+/** The number in a Content-Length value, or the rule it breaks. Leading zeros are allowed, as RFC 9110 §8.6 has it; a list is not. */
+export function contentLength(value: string): number | Rule {
+  if (value.length === 0) return "rfc9110-8.6-cl-malformed";
+  let length = 0;
+  for (let at = 0; at < value.length; at++) {
+    const digit = value.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return value.includes(",") ? listLengthRule(value) : "rfc9110-8.6-cl-malformed";
+    length = length * 10 + digit;
+    if (length > Number.MAX_SAFE_INTEGER) length = Infinity;
+  }
+  return length > Number.MAX_SAFE_INTEGER ? "rfc9110-8.6-cl-overflow" : length;
+}
+
+function listLengthRule(value: string): Rule {
+  return /^[0-9]+(?:[\t ]*,[\t ]*[0-9]+)+$/.test(value) ? "rfc9112-6.3-cl-repeated" : "rfc9110-8.6-cl-malformed";
+}

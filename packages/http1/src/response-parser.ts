@@ -1,0 +1,169 @@
+import { CLASS, VALUE } from "./characters.ts";
+import { CLOSE, KEEP_ALIVE, connectionFlags, contentLength, transferCodingRule } from "./framing.ts";
+import { DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
+import { CHUNKED, CLOSE_DELIMITED, MessageParser, TUNNEL, type ParserEvent } from "./message-parser.ts";
+import type { Rule } from "./rules.ts";
+
+const OK_LINE = "HTTP/1.1 200 OK";
+
+/** What the parser must know of a request to read its response (RFC 9112 §6.3). */
+export interface ExpectedResponse {
+  readonly method: string;
+  /** Whether the request asked for an upgrade; 101 is refused otherwise. */
+  readonly upgrade?: boolean;
+}
+
+/**
+ * Reads the responses of an upstream (RFC 9112 §4 to §7). An upstream is as little trusted as a client: everything
+ * that is refused in requests is refused here, with 502.
+ *
+ * Call `expect` for each request before its response is read. Interim responses come as `HEAD`, `END`; the final one
+ * follows. After a 101 or a 2xx to CONNECT everything is `DATA`.
+ */
+export class ResponseParser extends MessageParser {
+  status = 0;
+  reason = "";
+  version: "1.0" | "1.1" = "1.1";
+  /** Body length in bytes, -1 where it is not known beforehand. */
+  bodyLength = 0;
+  /** Whether the connection may be used again after this response. */
+  keepAlive = true;
+  /** True for a 1xx head other than 101. */
+  interim = false;
+
+  protected readonly startLineRule = "limit-status-line";
+  private readonly expected: ExpectedResponse[] = [];
+  private interims = 0;
+  private coding: string | undefined = undefined;
+  private lengths = 0;
+  private length = 0;
+  private options = 0;
+
+  constructor(limits: MessageLimits = DEFAULT_LIMITS) {
+    super(limits);
+  }
+
+  /** Notes a request that was sent; responses come in the order of their requests. */
+  expect(request: ExpectedResponse): void {
+    this.expected.push(request);
+  }
+
+  override next(): ParserEvent {
+    if (this.expected.length === 0 && this.buffered > 0 && this.awaitsHead) return this.fail("rfc9112-6.3-excess-data");
+    return super.next();
+  }
+
+  protected statusOf(): number {
+    return 502;
+  }
+
+  protected begin(): void {
+    this.coding = undefined;
+    this.lengths = 0;
+    this.length = 0;
+    this.options = 0;
+  }
+
+  protected startLine(text: string, at: number, to: number): Rule | undefined {
+    // Hot path: nearly every line, without a match and its strings.
+    if (to - at === OK_LINE.length && text.startsWith(OK_LINE, at)) {
+      this.version = "1.1";
+      this.status = 200;
+      this.reason = "OK";
+      return undefined;
+    }
+    const line = text.slice(at, to);
+    // Some servers leave out the space before an empty reason; there is only one way to read that.
+    const match = /^HTTP\/([0-9])\.([0-9]) ([0-9]{3})(?: (.*))?$/s.exec(line);
+    if (match === null) return badStatusLine(line);
+    const [, major, minor, status, reason = ""] = match;
+    if (major !== "1" || (minor !== "0" && minor !== "1")) return "rfc9112-2.3-version-unsupported";
+    for (let index = 0; index < reason.length; index++) {
+      if (((CLASS[reason.charCodeAt(index)] as number) & VALUE) === 0) return badStatusLine(line);
+    }
+    this.version = minor === "1" ? "1.1" : "1.0";
+    this.status = Number(status);
+    this.reason = reason;
+    return this.status < 100 || this.status > 599 ? "rfc9112-4-status-line" : undefined;
+  }
+
+  protected field(name: string, value: string): Rule | undefined {
+    switch (name.length) {
+      case 10:
+        return name.toLowerCase() === "connection" ? this.connectionField(value) : undefined;
+      case 14:
+        return name.toLowerCase() === "content-length" ? this.lengthField(value) : undefined;
+      case 17:
+        if (name.toLowerCase() === "transfer-encoding") {
+          this.coding = this.coding === undefined ? value : `${this.coding},${value}`;
+        }
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  private connectionField(value: string): Rule | undefined {
+    const flags = connectionFlags(value);
+    if (typeof flags === "string") return flags;
+    this.options |= flags;
+    return undefined;
+  }
+
+  private lengthField(value: string): Rule | undefined {
+    if (this.lengths++ > 0) return "rfc9112-6.3-cl-repeated";
+    const length = contentLength(value);
+    if (typeof length === "string") return length;
+    this.length = length;
+    return undefined;
+  }
+
+  protected headEnd(): number | Rule {
+    const request = this.expected[0] as ExpectedResponse;
+    this.keepAlive = (this.options & CLOSE) === 0 && (this.version === "1.1" || (this.options & KEEP_ALIVE) !== 0);
+    this.interim = this.status < 200 && this.status !== 101;
+    if (this.interim) {
+      if (++this.interims > this.limits.interim) return "limit-interim";
+    } else {
+      this.expected.shift();
+      this.interims = 0;
+    }
+    const rule = this.codingRule() ?? this.switchRule(request);
+    if (rule !== undefined) return rule;
+    const framing = this.framing(request);
+    if (typeof framing === "number") {
+      this.bodyLength = framing < 0 ? -1 : framing;
+      if (framing === CLOSE_DELIMITED || framing === TUNNEL) this.keepAlive = false;
+    }
+    return framing;
+  }
+
+  private codingRule(): Rule | undefined {
+    if (this.coding === undefined) return undefined;
+    if (this.lengths > 0) return "rfc9112-6.1-te-and-cl";
+    if (this.version === "1.0") return "rfc9112-6.1-te-in-1.0";
+    return transferCodingRule(this.coding);
+  }
+
+  private switchRule(request: ExpectedResponse): Rule | undefined {
+    return this.status === 101 && request.upgrade !== true ? "rfc9110-15.2-unexpected-101" : undefined;
+  }
+
+  /** RFC 9112 §6.3, in its order. */
+  private framing(request: ExpectedResponse): number | Rule {
+    const tunnel = this.status === 101 || (request.method === "CONNECT" && this.status >= 200 && this.status < 300);
+    if (tunnel || this.status < 200 || this.status === 204) {
+      if (this.coding !== undefined) return "rfc9112-6.1-te-without-body";
+      if (this.length > 0) return "rfc9110-8.6-cl-without-body";
+      return tunnel ? TUNNEL : 0;
+    }
+    if (request.method === "HEAD" || this.status === 304) return 0;
+    if (this.coding !== undefined) return CHUNKED;
+    return this.lengths > 0 ? this.length : CLOSE_DELIMITED;
+  }
+}
+
+function badStatusLine(line: string): Rule {
+  if (line.includes("\r")) return "rfc9112-2.2-bare-cr";
+  return line.includes("\0") ? "rfc9110-5.5-nul" : "rfc9112-4-status-line";
+}
