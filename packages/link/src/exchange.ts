@@ -1,0 +1,426 @@
+/** One stream of a link as an `Exchange` (packages/gateway/src/exchange.ts): what the application is answered through. */
+
+import type {
+  AbortReason,
+  Exchange,
+  ExchangeFacts,
+  ExchangeObserver,
+  HeaderList,
+  RequestHead,
+  WholeBody,
+} from "@portico/gateway/exchange";
+import { LinkError, type ResetCode } from "./error.ts";
+import { NO_CONTENT_LENGTH, checkNames, withoutContentLength } from "./fields.ts";
+import { FLAG, FRAME, type FastBuffer, readU32 } from "./frame.ts";
+import { type DecodedRequest, beginResponse, pendingSize, readFields } from "./head.ts";
+import type { ServerSession } from "./server.ts";
+import { LinkStream } from "./stream.ts";
+
+/** What an application's reason is on the wire. */
+const RESET_OF: Record<AbortReason, ResetCode> = {
+  "client-disconnected": "cancelled",
+  timeout: "timeout",
+  shutdown: "shutdown",
+  "protocol-error": "protocol",
+  reset: "internal",
+};
+
+const UNKNOWN_LENGTH = -1;
+
+export class LinkExchange extends LinkStream implements Exchange {
+  readonly head: RequestHead;
+  observer: ExchangeObserver | undefined = undefined;
+  started = false;
+  ended = false;
+  readonly #request: DecodedRequest;
+  readonly #server: ServerSession;
+  readonly #deadline: number | undefined;
+  #facts: ExchangeFacts | undefined;
+  #tunnel = false;
+  /** The response carries no body, whatever is given. */
+  #bodyless = false;
+  #endCalled = false;
+  /** Body bytes that the response's Content-Length still promises. */
+  #promised: number = NO_CONTENT_LENGTH;
+  /** Body bytes that the request's length still promises. */
+  #expected: number;
+  #flowing = false;
+  #handling = true;
+  #delivering = false;
+  /** Body that waits for `resume`; undefined on the plain path. */
+  #arrived: Uint8Array[] | undefined;
+  /** Trailers of a body that is complete and not reported yet. */
+  #trailers: HeaderList | undefined;
+  #endReported = false;
+
+  constructor(id: number, server: ServerSession, request: DecodedRequest, now: number) {
+    super(id, server);
+    this.#server = server;
+    this.#request = request;
+    this.#expected = request.bodyLength;
+    if (request.upgrade !== undefined) restoreUpgrade(request.headers, request.upgrade);
+    this.head = request;
+    this.#deadline = request.timeoutMs === 0 ? undefined : now + request.timeoutMs;
+  }
+
+  get facts(): ExchangeFacts {
+    return (this.#facts ??= this.#makeFacts());
+  }
+
+  #makeFacts(): ExchangeFacts {
+    const { id, traceparent, tracestate, clientAddress, clientPort, tls, receivedAt, queuedMs } = this.#request;
+    return {
+      id,
+      traceparent,
+      tracestate,
+      peer: this.#server.peerEndpoint,
+      local: this.#server.localEndpoint,
+      client: { address: clientAddress, port: clientPort, vouchedBy: "link" },
+      tls,
+      receivedAt,
+      queuedMs,
+      deadline: this.#deadline,
+    };
+  }
+
+  // The request body.
+
+  /** The inline body contradicts the length of the head. */
+  contradictory = false;
+
+  /** What came with the REQUEST. False: more than the window. */
+  begin(body: Uint8Array | null, complete: boolean): boolean {
+    if (body !== null) {
+      if (!this.admit(body.length)) return false;
+      this.#arrived = [body];
+    }
+    if (this.#expected !== UNKNOWN_LENGTH) {
+      const size = body === null ? 0 : body.length;
+      this.contradictory = size > this.#expected || (complete && size < this.#expected);
+      this.#expected -= size;
+    }
+    if (complete) this.#bodyEnded([]);
+    return true;
+  }
+
+  #bodyEnded(trailers: HeaderList): void {
+    this.remoteEnded = true;
+    this.#trailers = trailers;
+  }
+
+  /** The handler returned: events may come now. */
+  handled(): void {
+    this.#handling = false;
+    // Nobody listens: the body is discarded.
+    if (this.observer === undefined) this.#flowing = true;
+    if (this.#flowing) this.#deliver();
+  }
+
+  handlerThrew(): void {
+    this.#handling = false;
+    if (this.ended || this.localEnded) return;
+    if (this.started) this.abort("reset");
+    else this.respond(500, ["Content-Type", "text/plain"], "Internal Server Error\n");
+  }
+
+  resume(): void {
+    if (this.ended || this.#flowing) return;
+    this.#flowing = true;
+    if (this.#expected !== 0 && !this.remoteEnded && this.#arrived === undefined && !this.started) this.#continue();
+    this.#deliver();
+  }
+
+  pause(): void {
+    this.#flowing = false;
+  }
+
+  #continue(): void {
+    const { headers } = this.head;
+    for (let index = 0; index < headers.length; index += 2) {
+      if (headers[index]!.length === 6 && headers[index]!.toLowerCase() === "expect") {
+        if (headers[index + 1]!.toLowerCase() === "100-continue") this.inform(100, []);
+        return;
+      }
+    }
+  }
+
+  #deliver(): void {
+    if (this.#handling || this.#delivering) return;
+    this.#delivering = true;
+    try {
+      while (this.#flowing && this.#arrived !== undefined && !this.ended) {
+        const chunk = this.#arrived.shift()!;
+        if (this.#arrived.length === 0) this.#arrived = undefined;
+        this.credit(chunk.length);
+        this.observer?.onData(chunk);
+      }
+      if (this.#flowing && this.#trailers !== undefined && this.#arrived === undefined && !this.ended) {
+        const trailers = this.#trailers;
+        this.#trailers = undefined;
+        this.#endReported = true;
+        this.observer?.onEnd(trailers);
+        if (this.#tunnel && this.localEnded) this.#complete();
+      }
+    } finally {
+      this.#delivering = false;
+    }
+  }
+
+  /** One frame of this stream, RESET excepted. False: the link was closed. */
+  onFrame(type: number, flags: number, bytes: FastBuffer, start: number, end: number): boolean {
+    const { session } = this;
+    if (type === FRAME.WINDOW) {
+      return this.widen(readU32(bytes, start)) || session.fail("flow-control", "a WINDOW beyond its bounds");
+    }
+    if (this.remoteEnded) return session.fail("protocol", "a body after its end");
+    if (type === FRAME.DATA) return this.#onData((flags & FLAG.END) !== 0, bytes, start, end);
+    const trailers = readFields(bytes, start, end, session.limits.maxStrings);
+    if (trailers === undefined) return session.fail("protocol", "malformed END");
+    this.#bodyEnded(trailers);
+    this.#afterBody();
+    return true;
+  }
+
+  #onData(last: boolean, bytes: FastBuffer, start: number, end: number): boolean {
+    const size = end - start;
+    if (!this.admit(size)) return this.session.fail("flow-control", "DATA beyond its window");
+    if (this.#expected !== UNKNOWN_LENGTH && size > this.#expected) {
+      this.contradict();
+      return true;
+    }
+    if (last) this.#bodyEnded([]);
+    if (this.#expected !== UNKNOWN_LENGTH) this.#expected -= size;
+    if (size > 0) {
+      const chunk = this.session.own(bytes, start, end);
+      if (this.#flowing && this.#arrived === undefined && !this.#delivering) {
+        this.credit(size);
+        this.observer?.onData(chunk);
+      } else {
+        // What waits must not hold on to the much larger memory it came in.
+        (this.#arrived ??= []).push(
+          size * 2 < chunk.buffer.byteLength ? Uint8Array.prototype.slice.call(chunk) : chunk,
+        );
+      }
+    }
+    if (last) this.#afterBody();
+    return true;
+  }
+
+  #afterBody(): void {
+    if (this.ended || this.closed) return;
+    if (this.#expected > 0) this.contradict();
+    else this.#deliver();
+  }
+
+  /** The body is not what its length said: the exchange ends, the link stays. */
+  contradict(): void {
+    this.#handling = false;
+    this.abort("protocol-error");
+  }
+
+  // The response.
+
+  inform(status: number, headers: HeaderList): void {
+    if (this.ended) return;
+    if (this.started) throw outOfOrder("an interim response after the final one");
+    if (!Number.isInteger(status) || status < 100 || status > 199 || status === 101)
+      throw badStatus(status, "an interim response");
+    checkNames(headers);
+    if (this.closed || this.head.version === "1.0") return;
+    const { out, sendFrame } = this.session;
+    beginResponse(out, status, headers, NO_CONTENT_LENGTH, 0, sendFrame);
+    out.commit(FRAME.INFO, 0, this.id, pendingSize);
+    out.seal();
+  }
+
+  /** Hot path: a small response is one frame, written in place. */
+  respond(status: number, headers: HeaderList, body: WholeBody): void {
+    if (this.ended) return;
+    const declared = this.#check(status, headers);
+    if (this.closed) return;
+    const size = body === null ? 0 : typeof body === "string" ? Buffer.byteLength(body) : body.length;
+    let list = headers;
+    let added = NO_CONTENT_LENGTH;
+    if (this.#bodyless) {
+      if (status === 204) list = declared === NO_CONTENT_LENGTH ? headers : withoutContentLength(headers);
+      else if (declared === NO_CONTENT_LENGTH && status !== 304 && body !== null) added = size;
+    } else if (declared === NO_CONTENT_LENGTH) {
+      added = size;
+    } else if (declared !== size) {
+      throw new LinkError("content-length", `Content-Length says ${declared}, the body has ${size} bytes`);
+    }
+    this.#sendWhole(status, list, added, body, this.#bodyless ? 0 : size);
+  }
+
+  #sendWhole(status: number, headers: HeaderList, contentLength: number, body: WholeBody, size: number): void {
+    const { out, sendFrame } = this.session;
+    const at = size <= this.sendWindow ? beginResponse(out, status, headers, contentLength, size, sendFrame) : -1;
+    if (at < 0) {
+      beginResponse(out, status, headers, contentLength, 0, sendFrame);
+      out.commit(FRAME.RESPONSE, 0, this.id, pendingSize);
+      this.started = true;
+      this.#endCalled = true;
+      this.send(typeof body === "string" ? Buffer.from(body) : body!);
+      this.sendEnd(undefined);
+      return;
+    }
+    if (size > 0) {
+      if (typeof body === "string") out.bytes.utf8Write(body, at, size);
+      else out.bytes.set(body!, at);
+    }
+    out.commit(FRAME.RESPONSE, FLAG.END, this.id, pendingSize);
+    out.seal();
+    this.sendWindow -= size;
+    this.started = true;
+    this.#endCalled = true;
+    this.localEnded = true;
+    this.onLocalEnd();
+  }
+
+  start(status: number, headers: HeaderList): void {
+    if (this.ended) return;
+    const declared = this.#check(status, headers);
+    if (this.closed) return;
+    const list = status === 204 && declared !== NO_CONTENT_LENGTH ? withoutContentLength(headers) : headers;
+    const { out, sendFrame } = this.session;
+    beginResponse(out, status, list, NO_CONTENT_LENGTH, 0, sendFrame);
+    out.commit(FRAME.RESPONSE, 0, this.id, pendingSize);
+    this.started = true;
+    if (!this.#bodyless) this.#promised = declared;
+  }
+
+  /** What `respond` and `start` have in common; Content-Length of the list. */
+  #check(status: number, headers: HeaderList): number {
+    if (this.started) throw outOfOrder("a second response");
+    if (!Number.isInteger(status) || status < 200 || status > 999) throw badStatus(status, "a final response");
+    const declared = checkNames(headers);
+    this.#bodyless = status === 204 || status === 304 || this.head.method === "HEAD";
+    return declared;
+  }
+
+  write(chunk: Uint8Array | string): boolean {
+    if (this.ended) return true;
+    if (!this.started || this.#endCalled)
+      throw outOfOrder(this.started ? "a write after the end" : "a write before the head");
+    if (this.closed || this.#bodyless) return true;
+    const bytes = typeof chunk === "string" ? Buffer.from(chunk) : chunk;
+    if (this.#promised !== NO_CONTENT_LENGTH) {
+      if (bytes.length > this.#promised) {
+        throw new LinkError(
+          "content-length",
+          `the body is longer than its Content-Length, by ${bytes.length - this.#promised} bytes or more`,
+        );
+      }
+      this.#promised -= bytes.length;
+    }
+    return this.send(bytes);
+  }
+
+  end(trailers?: HeaderList): void {
+    if (this.ended) return;
+    if (!this.started || this.#endCalled) throw outOfOrder(this.started ? "a second end" : "an end before the head");
+    if (trailers !== undefined && checkNames(trailers) !== NO_CONTENT_LENGTH) {
+      throw new LinkError("content-length", "Content-Length is not a trailer");
+    }
+    if (this.#promised > 0)
+      throw new LinkError("content-length", `the body is ${this.#promised} bytes shorter than its Content-Length`);
+    if (this.closed) return;
+    this.sendEnd(this.#bodyless || this.#tunnel ? undefined : trailers);
+    this.#endCalled = true;
+  }
+
+  upgrade(status: number, headers: HeaderList): void {
+    if (this.ended) return;
+    if (this.started) throw outOfOrder("an upgrade after the response");
+    const connect = this.head.method === "CONNECT";
+    if (!connect && this.head.upgrade === undefined) throw outOfOrder("an upgrade that was not asked for");
+    if (connect ? !(status >= 200 && status <= 299) : status !== 101) throw badStatus(status, "an upgrade");
+    if (checkNames(headers) !== NO_CONTENT_LENGTH)
+      throw new LinkError("content-length", "a tunnel has no Content-Length");
+    if (!this.remoteEnded) throw outOfOrder("an upgrade before the end of the request");
+    if (this.closed) return;
+    const { out, sendFrame } = this.session;
+    beginResponse(out, status, headers, NO_CONTENT_LENGTH, 0, sendFrame);
+    out.commit(FRAME.RESPONSE, FLAG.TUNNEL, this.id, pendingSize);
+    out.seal();
+    this.started = true;
+    this.#tunnel = true;
+    // Both halves are open again: what follows is the tunnel's.
+    this.remoteEnded = false;
+    this.#trailers = undefined;
+    this.#endReported = false;
+    this.#expected = UNKNOWN_LENGTH;
+  }
+
+  abort(reason: AbortReason): void {
+    if (this.ended || this.closed) return;
+    this.sendReset(RESET_OF[reason]);
+    this.#abandon(reason);
+  }
+
+  /** The proxy or the link gave up. */
+  cancelled(reason: AbortReason): void {
+    if (this.ended) return;
+    if (!this.closed) this.release();
+    this.#abandon(reason);
+  }
+
+  #abandon(reason: AbortReason): void {
+    this.ended = true;
+    this.#arrived = undefined;
+    this.observer?.onAbort(reason);
+  }
+
+  fault(): void {
+    if (this.ended) return;
+    if (!this.closed) this.sendReset("internal");
+    try {
+      this.#abandon("reset");
+    } catch (error) {
+      this.#server.report(error);
+    }
+  }
+
+  /** Nobody waits for the answer any more, and none was begun. */
+  overdue(now: number): boolean {
+    return this.#deadline !== undefined && now >= this.#deadline && !this.started;
+  }
+
+  protected onWritable(): void {
+    this.observer?.onDrain();
+  }
+
+  protected onLocalEnd(): void {
+    if (!this.#tunnel || this.#endReported) this.#complete();
+  }
+
+  #complete(): void {
+    if (this.closed) return;
+    this.release();
+    this.#arrived = undefined;
+    this.#server.finishing(this);
+  }
+
+  /** The last frame was handed over. */
+  finished(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.observer?.onFinish();
+  }
+}
+
+/** The fields that carried the upgrade over HTTP/1.1, so that an application reads the same behind a link. */
+function restoreUpgrade(headers: HeaderList, upgrade: string): void {
+  for (let index = 0; index < headers.length; index += 2) {
+    if (headers[index]!.toLowerCase() === "upgrade") return;
+  }
+  headers.push("Connection", "Upgrade", "Upgrade", upgrade);
+}
+
+function outOfOrder(what: string): LinkError {
+  return new LinkError("out-of-order", `${what} was attempted`);
+}
+
+function badStatus(status: number, what: string): LinkError {
+  return new LinkError("status", `${status} is not a status of ${what}`);
+}
