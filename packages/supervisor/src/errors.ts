@@ -1,0 +1,32 @@
+/** What went wrong; the table is part of the documentation. */
+export const SUPERVISOR_ERRORS = {
+  address_invalid: "the address cannot be read",
+  address_in_use: "another process listens there",
+  address_forbidden: "this user may not listen there",
+  address_unavailable: "this machine has no such address, or the path cannot be used",
+  host_unknown: "the host name does not resolve",
+  descriptor_invalid: "the descriptor is not a listening socket that was passed to this process",
+  identity_unknown: "there is no such user or group",
+  pid_file_in_use: "another running process holds the pid file",
+  child_failed: "a child ended or gave up before it was ready",
+  child_timeout: "a child was not ready in time",
+  reload_failed: "a replacement did not come up; the old children stay",
+  scale_failed: "an additional child did not come up",
+  stopped: "the group is stopping or has stopped",
+  listener_closed: "the listener was closed",
+} as const;
+
+export type SupervisorErrorCode = keyof typeof SUPERVISOR_ERRORS;
+
+/** The one error class of this package. `exitCode` is what a command should exit with: 3 a child did not boot, 4 the application did not load, else 1. */
+export class SupervisorError extends Error {
+  override readonly name = "SupervisorError";
+  readonly code: SupervisorErrorCode;
+  readonly exitCode: number;
+
+  constructor(code: SupervisorErrorCode, message: string, options: { cause?: unknown; exitCode?: number } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.exitCode = options.exitCode ?? 1;
+  }
+}
