@@ -1,0 +1,185 @@
+/**
+ * Where a configuration comes from: command line over PORTICO_SERVER_ARGS over the file over defaults, checked
+ * against the one schema, all mistakes reported at once.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { z } from "zod";
+import { PorticoServerError } from "./error.ts";
+import { suggestion } from "./nearest.ts";
+import { syntaxErrorPlace } from "./source-line.ts";
+import { ServerSettings, SETTINGS } from "./settings.ts";
+import type { ResolvedConfig, ServerConfig } from "./settings.ts";
+
+/** Looked for in the working folder, in this order, where `--config` does not name a file. */
+const CONFIG_FILES = [
+  "server.config.ts",
+  "server.config.js",
+  "server.config.mjs",
+  "server.config.cjs",
+  "server.config.json",
+];
+
+/** Parts of a configuration, strongest first. */
+export interface ConfigurationSources {
+  /** What holds where nothing else says anything, before the schema's own defaults. */
+  readonly defaults?: ServerConfig;
+  readonly flags: ServerConfig;
+  readonly environmentFlags: ServerConfig;
+  /** From `--config`; undefined: look for one of the usual names in `cwd`. */
+  readonly file: string | undefined;
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** A checked configuration, and the file that took part in it. */
+export interface LoadedConfiguration {
+  readonly config: ResolvedConfig;
+  readonly file: string | undefined;
+}
+
+/**
+ * Reads the file again on each call, so a reload sees its present content.
+ * @throws PorticoServerError `config` with every mistake in the message
+ */
+export async function loadConfiguration(sources: ConfigurationSources): Promise<LoadedConfiguration> {
+  const file = findFile(sources);
+  const fromFile = file === undefined ? {} : await readConfigFile(file);
+  const env: ServerConfig = {};
+  const concurrency = sources.env["WEB_CONCURRENCY"];
+  if (concurrency !== undefined && concurrency !== "") env.workers = webConcurrency(concurrency);
+  const secret = sources.env["PORTICO_LINK_SECRET"];
+  if (secret !== undefined && secret !== "") env.linkSecret = secret;
+  const origin = file ?? "command line";
+  const merged: Record<string, unknown> = {
+    ...sources.defaults,
+    ...env,
+    ...fromFile,
+    ...sources.environmentFlags,
+    ...sources.flags,
+  };
+  return { config: checkConfiguration(merged, origin), file };
+}
+
+/**
+ * Fills in defaults and checks every value.
+ * @param origin file or other place that the message names
+ * @throws PorticoServerError `config`
+ */
+export function checkConfiguration(value: unknown, origin: string): ResolvedConfig {
+  const result = ServerSettings.safeParse(value);
+  if (!result.success) {
+    const mistakes = result.error.issues.flatMap(describeIssue);
+    throw new PorticoServerError(
+      "config",
+      mistakes.length === 1 ? `${origin}: ${mistakes[0]}` : `${origin}: ${mistakes.length} mistakes`,
+      mistakes.length === 1 ? undefined : { detail: mistakes.map((mistake) => `  ${mistake}`).join("\n") },
+    );
+  }
+  return withSecret(result.data);
+}
+
+/** The names of settings whose change waits for a restart of the master. */
+export function restartOnlyChanges(before: ResolvedConfig, after: ResolvedConfig): string[] {
+  return SETTINGS.filter(
+    ({ name, meta }) => meta.changes === "restart" && JSON.stringify(before[name]) !== JSON.stringify(after[name]),
+  ).map(({ name }) => name);
+}
+
+/** For `--print-config`: the same keys as in the file, the secret hidden. */
+export function printableConfiguration(config: ResolvedConfig): string {
+  const shown = config.linkSecret === undefined ? config : { ...config, linkSecret: "(hidden)" };
+  return JSON.stringify(shown, null, 2);
+}
+
+function webConcurrency(text: string): number | "auto" {
+  const value = Number(text);
+  if (text === "auto") return "auto";
+  if (!Number.isInteger(value) || value < 1)
+    throw new PorticoServerError("config", `WEB_CONCURRENCY: must be a whole number from 1, or "auto", not "${text}"`);
+  return value;
+}
+
+function findFile({ file, cwd }: ConfigurationSources): string | undefined {
+  if (file !== undefined) return resolve(cwd, file);
+  return CONFIG_FILES.map((name) => resolve(cwd, name)).find((path) => existsSync(path));
+}
+
+let reads = 0;
+
+async function readConfigFile(file: string): Promise<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    if (file.endsWith(".json")) {
+      value = JSON.parse(readFileSync(file, "utf8"));
+    } else {
+      readFileSync(file); // The module loader's word for an unreadable file is less clear than the file system's.
+      // A module is loaded once per URL; the number makes a reload read it again.
+      const loaded = (await import(`${pathToFileURL(file).href}?read=${++reads}`)) as { default?: unknown };
+      value = loaded.default;
+    }
+  } catch (error) {
+    throw new PorticoServerError("config", `cannot read configuration ${file}: ${reasonOf(error)}`, {
+      cause: error,
+      detail: file.endsWith(".json") ? undefined : syntaxErrorPlace(error, file),
+    });
+  }
+  if (typeof value === "function") value = await (value as () => unknown)();
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new PorticoServerError(
+      "config",
+      `configuration ${file} must have an object as its default export, as in: export default { workers: 2 }`,
+    );
+  return value as Record<string, unknown>;
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return "there is no such file";
+  if (code === "EACCES") return "permission denied";
+  if (code === "EISDIR") return "it is a folder";
+  return error.message.split("\n")[0]!;
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string[] {
+  if (issue.code === "unrecognized_keys")
+    return issue.keys.map(
+      (key) =>
+        `unknown setting "${key}"${suggestion(
+          key,
+          SETTINGS.map(({ name }) => name),
+        )}`,
+    );
+  const path = issue.path.map(String).join(".");
+  return [`${path === "" ? "configuration" : path}: ${expectation(issue)}`];
+}
+
+/** zod's own words, but for unions, where it has only "Invalid input". */
+function expectation(issue: z.core.$ZodIssue): string {
+  if (issue.code === "invalid_union") {
+    const branches = issue.errors.map((branch) => (branch[0] === undefined ? "" : expectation(branch[0])));
+    return [...new Set(branches.filter((text) => text !== ""))].join(", or ");
+  }
+  return issue.message.replace(/^Invalid input: /, "");
+}
+
+function withSecret(config: ResolvedConfig): ResolvedConfig {
+  if (config.linkSecretFile === undefined || config.linkSecret !== undefined) return config;
+  let secret: string;
+  try {
+    secret = readFileSync(config.linkSecretFile, "utf8").trim();
+  } catch (error) {
+    throw new PorticoServerError("config", `linkSecretFile ${config.linkSecretFile}: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+  const checked = ServerSettings.shape.linkSecret.safeParse(secret);
+  if (!checked.success)
+    throw new PorticoServerError(
+      "config",
+      `linkSecretFile ${config.linkSecretFile}: the secret ${checked.error.issues[0]!.message}`,
+    );
+  return { ...config, linkSecret: secret };
+}

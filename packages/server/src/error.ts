@@ -1,0 +1,47 @@
+/**
+ * The one error class of the server, and what each of its codes means to whoever started it.
+ *
+ * Exit codes follow gunicorn where it has one: 3 when no worker came up, 4 when the application could not be loaded.
+ */
+
+/** Code → exit code and meaning. The table is documentation: the reference page prints it. */
+export const ERRORS = {
+  usage: { exit: 2, meaning: "unknown flag, missing argument, or a value that a flag does not take" },
+  config: { exit: 2, meaning: "the configuration file cannot be read, or a setting in it is wrong" },
+  address: { exit: 2, meaning: "an address that cannot be understood, or a link over TCP without a secret" },
+  bind: { exit: 5, meaning: "an address is in use, or may not be bound" },
+  "worker-boot": { exit: 3, meaning: "no worker became ready: startup rejected, timed out, or the process died" },
+  "app-missing": { exit: 4, meaning: "there is no such module, or it does not export what was named" },
+  "app-syntax": { exit: 4, meaning: "the application, or something it imports, does not parse" },
+  "app-threw": { exit: 4, meaning: "the application threw, or its promise rejected, while it was being loaded" },
+  "app-no-handler": { exit: 4, meaning: "the module loaded, but nothing in it can answer requests" },
+  internal: { exit: 1, meaning: "anything else" },
+} as const satisfies Record<string, { exit: number; meaning: string }>;
+
+export type ServerErrorCode = keyof typeof ERRORS;
+
+/**
+ * Thrown by everything in this package. `message` is one clear sentence for a person; `detail` may add lines to it
+ * (the source line of a syntax error, the application's own stack). The caller prints both and exits with `exitCode`.
+ */
+export class PorticoServerError extends Error {
+  readonly code: ServerErrorCode;
+  /** Lines for a person beneath the message, or undefined. */
+  readonly detail: string | undefined;
+
+  constructor(code: ServerErrorCode, message: string, options?: { cause?: unknown; detail?: string | undefined }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "PorticoServerError";
+    this.code = code;
+    this.detail = options?.detail;
+  }
+
+  get exitCode(): number {
+    return ERRORS[this.code].exit;
+  }
+}
+
+/** True for one of our codes, also after a trip through a worker's message channel. */
+export function isServerErrorCode(code: unknown): code is ServerErrorCode {
+  return typeof code === "string" && Object.hasOwn(ERRORS, code);
+}

@@ -1,0 +1,112 @@
+/** Renders docs/reference/server.md and schema.json from the schema of the settings. A test fails where they differ. */
+import { z } from "zod";
+import { ERRORS } from "./error.ts";
+import { ServerSettings, SETTINGS } from "./settings.ts";
+import type { Setting } from "./settings.ts";
+import { SIGNALS } from "./signals.ts";
+
+const SECTION_TITLES: Readonly<Record<string, string>> = {
+  application: "Application",
+  listening: "Listening",
+  workers: "Workers",
+  logging: "Logs",
+};
+
+/** The reference page, Markdown. */
+export function referencePage(): string {
+  const sections = Object.entries(SECTION_TITLES).flatMap(([section, title]) => [
+    `## ${title}`,
+    "",
+    "| setting | flag | type | default | | reload |",
+    "| --- | --- | --- | --- | --- | --- |",
+    ...SETTINGS.filter((setting) => setting.section === section).map(settingRow),
+    "",
+  ]);
+  return [
+    "# Reference of portico-server",
+    "",
+    "`portico-server MODULE [options]`. Generated from the schema that also reads the command line and the configuration file; for editors there is [a JSON Schema](../../packages/server/schema.json), published as `@portico/server/schema.json`. How to use it: [the guide](../guide/server.md).",
+    "",
+    "Precedence: command line, `PORTICO_SERVER_ARGS` (read as a command line), `server.config.ts` (or `.js`, `.mjs`, `.cjs`, `.json`, or what `--config` names), environment (`WEB_CONCURRENCY`, `PORTICO_LINK_SECRET`), defaults. Unknown flags and settings are errors. Times are in seconds.",
+    "",
+    "The column *reload* says when a changed setting takes effect: with a reload (SIGHUP), or when the master is started again.",
+    "",
+    ...sections,
+    "## Commands",
+    "",
+    "| flag | |",
+    "| --- | --- |",
+    "| `-c, --config <file>` | Configuration file. |",
+    "| `--check-config` | Checks the configuration, loads the application and starts it up once, and exits. |",
+    "| `--print-config` | Prints the configuration as it would be used, and exits. |",
+    "| `-V, --version`, `-h, --help` | |",
+    "",
+    "## Signals",
+    "",
+    "To the master. A second TERM, INT or QUIT makes a stop quick, a third kills.",
+    "",
+    "| signal | |",
+    "| --- | --- |",
+    ...Object.entries(SIGNALS).map(([signal, about]) => `| ${signal} | ${capital(about)}. |`),
+    "",
+    "TERM to a worker replaces it: a new one is ready before it leaves.",
+    "",
+    "## Exit codes",
+    "",
+    "| code | error | meaning |",
+    "| --- | --- | --- |",
+    "| 0 | | It was stopped, or a command succeeded. |",
+    ...Object.entries(ERRORS)
+      .toSorted(([, a], [, b]) => a.exit - b.exit)
+      .map(([code, { exit, meaning }]) => `| ${exit} | \`${code}\` | ${capital(meaning)}. |`),
+    "",
+  ].join("\n");
+}
+
+/** For editors: what a configuration file may contain. */
+export function configurationSchema(): unknown {
+  const schema = z.toJSONSchema(ServerSettings, { io: "input" }) as {
+    properties: Record<string, { description?: string }>;
+  };
+  for (const { name, meta } of SETTINGS) {
+    const property = schema.properties[name];
+    if (property !== undefined) property.description = meta.about;
+  }
+  return schema;
+}
+
+function settingRow(setting: Setting): string {
+  const { name, meta, schema } = setting;
+  const fallback: unknown = schema.safeParse(undefined).data;
+  const shown = fallback === undefined ? "" : `\`${JSON.stringify(fallback)}\``;
+  const flag = meta.flags === undefined ? (name === "app" ? "`MODULE`" : "") : `\`${meta.flags}\``;
+  return `| \`${name}\` | ${flag} | ${typeOf(z.toJSONSchema(schema, { io: "input" }) as Shape)} | ${shown} | ${meta.about} | ${meta.changes} |`;
+}
+
+interface Shape {
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly anyOf?: readonly Shape[];
+  readonly items?: Shape;
+}
+
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  string: "text",
+  integer: "whole number",
+  number: "number",
+  boolean: "`true` or `false`",
+  object: "object of texts",
+};
+
+function typeOf(shape: Shape): string {
+  if (shape.anyOf !== undefined) return shape.anyOf.map(typeOf).join(" or ");
+  if (shape.const !== undefined) return `\`${JSON.stringify(shape.const)}\``;
+  if (shape.enum !== undefined) return shape.enum.map((value) => `\`${JSON.stringify(value)}\``).join(", ");
+  if (shape.type === "array" && shape.items !== undefined) return `list of ${typeOf(shape.items)}`;
+  return TYPE_WORDS[shape.type ?? ""] ?? "anything";
+}
+
+function capital(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,313 @@
+/**
+ * The master as a library: owns the listening sockets and the group of workers, runs no application code, installs no
+ * signal handler and ends no process. `portico-server` and `portico` add those.
+ */
+import { availableParallelism, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Logger } from "@portico/gateway";
+import { ProcessGroup } from "@portico/supervisor";
+import type { ChildHandle } from "@portico/supervisor";
+import { checkConfiguration, restartOnlyChanges } from "./configuration.ts";
+import { PorticoServerError } from "./error.ts";
+import { LinkDispatcher } from "./link-dispatch.ts";
+import { checkAddresses, Listeners } from "./listeners.ts";
+import { openLog } from "./log.ts";
+import type { ServerLog } from "./log.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
+import { resolveModule } from "./module-specifier.ts";
+import type { ResolvedConfig, ServerConfig } from "./settings.ts";
+import { trustTest } from "./trust.ts";
+import { StartLog } from "./start-log.ts";
+import { type BootFacts, workerFailure } from "./worker-failure.ts";
+
+/** Node's word on a package.json without "type": four lines, from every worker, about something that works. */
+const NO_TYPE_WARNING = "--disable-warning=MODULE_TYPELESS_PACKAGE_JSON";
+
+/** What a server is started with beside its configuration. */
+export interface ServerOptions {
+  /** Folder that relative names start from. Default: the process's working folder. */
+  readonly cwd?: string;
+  /** Name in logs and process lists. Default `portico-server`. */
+  readonly name?: string;
+  /** Logger of the master; workers log by the configuration. Default: as the configuration says. */
+  readonly log?: Logger;
+  /** False: binds nothing, for a check that the application starts. Default true. */
+  readonly listen?: boolean;
+  /** Gets the server before it is up, so that a signal can stop a start. */
+  readonly onStarting?: (server: RunningServer) => void;
+}
+
+/** One worker process as the master sees it. */
+export interface WorkerInfo {
+  /** From 1; a replacement has the id of the one it replaces. */
+  readonly id: number;
+  readonly pid: number;
+  readonly generation: number;
+  readonly state: "starting" | "ready" | "draining" | "gone";
+  /** Connections of the link that it holds. */
+  readonly links: number;
+  /** How late its event loop was at the last beat, milliseconds; undefined before the first. */
+  readonly lag: number | undefined;
+}
+
+/** A server that is up. */
+export interface RunningServer {
+  /** Where it listens, with real ports: `http://127.0.0.1:8000`, `link+unix:/run/app.sock`. */
+  readonly addresses: readonly string[];
+  /** What the application turned out to be: `express`, `fetch`, `tsgi`. */
+  readonly application: string;
+  /**
+   * Loads the application again in new workers, with a new configuration where one is given; the old ones leave when
+   * their replacements are ready. Rejects with the reason, and the old ones stay, where a replacement does not come up.
+   */
+  reload(config?: ServerConfig): Promise<void>;
+  /** Changes the number of workers, from 1. */
+  scale(workers: number): Promise<void>;
+  /**
+   * `graceful`: requests under way, `waitUntil` work and shutdown finish first, bounded by gracefulTimeout. `quick`:
+   * connections are closed. May be called again to escalate. Nothing is left behind when it resolves.
+   */
+  stop(mode?: "graceful" | "quick" | "kill"): Promise<void>;
+  workers(): WorkerInfo[];
+  /** Opens log files anew, here and in the workers. */
+  reopenLogs(): void;
+}
+
+const CHILD_ENTRY = "@portico/server/worker";
+const LOOPBACK_URL = /^http:\/\/(127\.|\[::1\]|localhost)/;
+const MS = 1_000;
+/** `timeout` 0 turns the watch over hangs off; a day is beyond any worker's life without a beat. */
+const NEVER_MS = 2 ** 31 - 1;
+
+/**
+ * Starts the workers, and resolves when all are ready and the addresses are served.
+ * @throws PorticoServerError with the exit code that a command should end with; nothing is left running then
+ */
+export async function startServer(config: ServerConfig, options: ServerOptions = {}): Promise<RunningServer> {
+  const server = new Master(checkConfiguration(config, "configuration"), options);
+  options.onStarting?.(server);
+  await server.start(options.listen ?? true);
+  return server;
+}
+
+class Master implements RunningServer {
+  readonly #cwd: string;
+  readonly #name: string;
+  readonly #files: ServerLog;
+  readonly #log: Logger;
+  readonly #startLog: StartLog;
+  readonly #listeners: Listeners;
+  readonly #links: LinkDispatcher;
+  #config: ResolvedConfig;
+  #group: ProcessGroup | undefined;
+  #stopped: Promise<void> | undefined;
+  /** A worker of the start or reload under way has loaded the application. */
+  #loaded = false;
+  application = "unknown";
+
+  constructor(config: ResolvedConfig, options: ServerOptions) {
+    this.#config = config;
+    const cwd = options.cwd ?? process.cwd();
+    this.#cwd = config.chdir === undefined ? cwd : resolve(cwd, config.chdir);
+    this.#name = options.name ?? "portico-server";
+    this.#files = openLog(logOptions(config), { name: this.#name, pid: process.pid });
+    this.#log = options.log ?? this.#files.log;
+    this.#startLog = new StartLog(this.#log);
+    this.#links = new LinkDispatcher(() => this.#group?.children ?? []);
+    this.#listeners = new Listeners(this.#cwd, (socket, unixPath) =>
+      this.#links.accept(socket, { kind: "link", secret: unixPath === undefined, unixPath }),
+    );
+  }
+
+  get addresses(): readonly string[] {
+    return this.#listeners.urls;
+  }
+
+  async start(listen: boolean): Promise<void> {
+    const config = this.#config;
+    const init = this.#initOf(config);
+    checkAddresses(config, this.#cwd);
+    const prepared = await this.#listeners.prepare(listen ? config : { ...config, bind: [] });
+    if (this.#stopped !== undefined) {
+      await prepared.abandon();
+      throw stoppedWhileStarting();
+    }
+    const group = new ProcessGroup({
+      name: "worker",
+      entry: fileURLToPath(import.meta.resolve(CHILD_ENTRY)),
+      count: workerCount(config),
+      listeners: prepared.inherited,
+      init,
+      cwd: this.#cwd,
+      env: workerEnvironment(config),
+      execArgv: [...process.execArgv.filter((flag) => !flag.startsWith("--inspect")), NO_TYPE_WARNING],
+      args: [`${this.#name}: worker`],
+      readyTimeout: config.bootTimeout * MS,
+      heartbeat: { timeout: config.timeout === 0 ? NEVER_MS : config.timeout * MS },
+      gracefulTimeout: config.gracefulTimeout * MS,
+      maxSurge: config.maxSurge,
+      log: this.#startLog.log,
+      onMessage: (child, message) => this.#onMessage(child, message as FromWorker),
+      onEvent: (event) => {
+        if (event.type === "ready") this.#links.offer();
+      },
+    });
+    this.#group = group;
+    try {
+      await group.start();
+      await prepared.commit();
+      if (this.#stopped !== undefined) throw stoppedWhileStarting();
+      this.#startLog.release();
+      this.#warnOfPublicAddresses();
+    } catch (error) {
+      await group.stop("kill");
+      await prepared.abandon();
+      await this.#listeners.close();
+      throw workerFailure(error, this.#bootFacts(config));
+    }
+  }
+
+  async reload(config?: ServerConfig): Promise<void> {
+    const group = this.#running();
+    const next = config === undefined ? this.#config : checkConfiguration(config, "configuration");
+    const waiting = restartOnlyChanges(this.#config, next);
+    if (waiting.length > 0) this.#log.warn({ settings: waiting }, `a restart is needed for: ${waiting.join(", ")}`);
+    const init = this.#initOf(next);
+    const prepared = await this.#listeners.prepare(next);
+    this.#loaded = false;
+    try {
+      await group.reload(init, { listeners: prepared.inherited, env: workerEnvironment(next) });
+      await prepared.commit();
+      if (workerCount(next) !== workerCount(this.#config)) await group.scale(workerCount(next));
+    } catch (error) {
+      await prepared.abandon();
+      throw workerFailure(error, this.#bootFacts(next));
+    }
+    this.#config = next;
+    this.#files.setLevel(next.logLevel);
+    this.#warnOfPublicAddresses();
+  }
+
+  async scale(workers: number): Promise<void> {
+    await this.#running().scale(Math.max(1, workers));
+  }
+
+  stop(mode: "graceful" | "quick" | "kill" = "graceful"): Promise<void> {
+    const stopping = this.#group?.stop(mode) ?? Promise.resolve();
+    this.#stopped ??= this.#finish(stopping);
+    return this.#stopped;
+  }
+
+  workers(): WorkerInfo[] {
+    return (this.#group?.children ?? []).map((child) => ({
+      id: child.slot,
+      pid: child.pid,
+      generation: child.generation,
+      state: child.state,
+      links: this.#links.links(child),
+      lag: child.beat?.lagMs,
+    }));
+  }
+
+  reopenLogs(): void {
+    this.#files.reopen();
+    const message: ToWorker = { kind: "reopen-logs" };
+    for (const child of this.#group?.children ?? []) child.send(message);
+  }
+
+  /** The sockets close first, so nobody is accepted whom no worker will serve; then the workers finish. */
+  async #finish(stopping: Promise<void>): Promise<void> {
+    this.#links.close();
+    await this.#listeners.close();
+    await stopping;
+  }
+
+  /** Slow clients, TLS and limits are the front's business: on an open network this server should not stand alone. */
+  #warnOfPublicAddresses(): void {
+    const open = this.addresses.filter((url) => url.startsWith("http://") && !LOOPBACK_URL.test(url));
+    if (open.length > 0)
+      this.#log.warn(
+        { open },
+        `${open.join(", ")} is open to the network without TLS: put a front such as portico-proxy before it`,
+      );
+  }
+
+  #bootFacts(config: ResolvedConfig): BootFacts {
+    return { app: config.app ?? "", loaded: this.#loaded, bootTimeout: config.bootTimeout };
+  }
+
+  #running(): ProcessGroup {
+    if (this.#group === undefined || this.#stopped !== undefined)
+      throw new PorticoServerError("internal", "the server is not running");
+    return this.#group;
+  }
+
+  #onMessage(child: ChildHandle, message: FromWorker): void {
+    switch (message.kind) {
+      case "loaded":
+        this.application = message.application;
+        this.#loaded = true;
+        if (message.asked.length > 0 && child.generation === 1 && child.slot === 1)
+          this.#log.info(
+            { asked: message.asked },
+            `the application asked to listen on ${message.asked.join(", ")}; it serves ${this.#config.bind.join(", ")} instead`,
+          );
+        return;
+      case "link-closed":
+        this.#links.closed(child);
+        return;
+      case "leaving":
+        this.#links.leaving(child);
+    }
+  }
+
+  /** @throws PorticoServerError `usage`, `app-missing`, `config` */
+  #initOf(config: ResolvedConfig): WorkerInit {
+    if (config.app === undefined)
+      throw new PorticoServerError(
+        "usage",
+        "no application was named: portico-server MODULE, or app in the configuration",
+      );
+    trustTest(config.forwardedAllowIps);
+    return {
+      module: resolveModule(config.app, this.#cwd),
+      interface: config.interface,
+      env: config.env,
+      concurrency: config.concurrency,
+      queue: config.queue,
+      keepAliveMs: config.keepAlive * MS,
+      gracefulMs: config.gracefulTimeout * MS,
+      forwardedAllowIps: config.forwardedAllowIps,
+      linkSecret: config.linkSecret,
+      accessLog: config.accessLog,
+      name: this.#name,
+      log: logOptions(config),
+    };
+  }
+}
+
+function stoppedWhileStarting(): PorticoServerError {
+  return new PorticoServerError("internal", "the server was stopped while it started");
+}
+
+/** `auto` follows affinity and the cgroup's CPU quota, as libuv reads them. */
+function workerCount(config: ResolvedConfig): number {
+  return config.workers === "auto" ? availableParallelism() : config.workers;
+}
+
+function logOptions(config: ResolvedConfig): WorkerInit["log"] {
+  return { level: config.logLevel, file: config.logFile, format: config.logFormat };
+}
+
+/** Node reads the compile cache's folder before the first module, so it is given by the environment. */
+function workerEnvironment(config: ResolvedConfig): NodeJS.ProcessEnv {
+  const { compileCache } = config;
+  const inherited = { ...process.env };
+  // Ours, and not the application's: what shows its environment, or starts programs, would tell it.
+  delete inherited["PORTICO_LINK_SECRET"];
+  if (compileCache === false) return { ...inherited, NODE_DISABLE_COMPILE_CACHE: "1" };
+  const folder =
+    compileCache === true ? (process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "node-compile-cache")) : compileCache;
+  return { ...inherited, NODE_COMPILE_CACHE: folder };
+}

@@ -1,0 +1,225 @@
+/**
+ * One worker: loads the application, serves it on the inherited sockets and on the links that the master passes on,
+ * and leaves in order.
+ */
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { createServer } from "node:net";
+import type { Server, Socket } from "node:net";
+import type { Logger } from "@portico/gateway";
+import type { ExchangeHandler } from "@portico/gateway/exchange";
+import { type AskedAddress, captureListen } from "@portico/gateway/node";
+import { HttpListener } from "@portico/http1/socket";
+import type { ChildContext, ChildRuntime, InheritedListener } from "@portico/supervisor/child";
+import { AccessLog } from "./access-log.ts";
+import { applicationErrors, hostApplication } from "./application-host.ts";
+import type { ApplicationHost } from "./application-host.ts";
+import { ConcurrencyGate } from "./concurrency.ts";
+import { openLog } from "./log.ts";
+import type { ServerLog } from "./log.ts";
+import { loadApplication } from "./load.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
+import { describe } from "./source-line.ts";
+import { trustTest } from "./trust.ts";
+import { UnderWay } from "./under-way.ts";
+import { withDetail } from "./worker-failure.ts";
+import { PorticoServerError } from "./error.ts";
+import { DELAY_RESOLUTION_MS, WorkerLinks } from "./worker-links.ts";
+
+/** Longest that a worker with an uncaught exception goes on with its requests: its state may be broken. */
+const CRASH_DRAIN_MS = 2_000;
+/** What is kept of the graceful time for shutdown, milliseconds, but no more than this share of it. */
+const LAST_WORDS_MS = 3_000;
+const LAST_WORDS_SHARE = 0.2;
+/** After this share of the time for requests, their signals abort with Shutdown. */
+const INTERRUPT_SHARE = 0.9;
+/** Requests that a log line names. */
+const MOST_NAMED = 10;
+
+export class WorkerRuntime implements ChildRuntime<WorkerInit> {
+  #init: WorkerInit | undefined;
+  #context: ChildContext | undefined;
+  #files: ServerLog | undefined;
+  #log: Logger | undefined;
+  #host: ApplicationHost | undefined;
+  #accessLog: AccessLog | undefined;
+  #http: HttpListener | undefined;
+  #links: WorkerLinks | undefined;
+  readonly #servers: Server[] = [];
+  readonly #underWay = new UnderWay();
+  #phase: "loading" | "starting up" | "serving" | "draining" = "loading";
+  #drained: Promise<void> | undefined;
+  /** Resolved when work that nobody waits for at a connection is not waited for any longer. */
+  readonly #impatient = Promise.withResolvers<void>();
+
+  async start(init: WorkerInit, context: ChildContext): Promise<void> {
+    this.#init = init;
+    this.#context = context;
+    Object.assign(process.env, init.env);
+    process.title = `${init.name}: worker ${context.slot}`;
+    this.#files = openLog(init.log, { name: init.name, worker: context.slot, pid: process.pid });
+    this.#log = this.#files.log;
+    process.on("uncaughtException", (error, origin) => this.#crashed(error, origin));
+    try {
+      this.#host = await this.#load(init, context, this.#log);
+      this.#phase = "starting up";
+      await this.#host.startup();
+      await this.#serve(init, context, this.#host);
+    } catch (error) {
+      throw error instanceof PorticoServerError ? withDetail(error) : error;
+    }
+    this.#phase = "serving";
+  }
+
+  onMessage(message: ToWorker, handle: unknown): void {
+    switch (message.kind) {
+      case "link":
+        this.#links?.add(handle as Socket, message);
+        return;
+      case "reopen-logs":
+        this.#files?.reopen();
+        this.#accessLog?.reopen();
+    }
+  }
+
+  /** Called by the watchdog while the event loop is stuck, and for the log of a crash. */
+  describe(): string {
+    if (this.#phase === "loading" || this.#phase === "starting up")
+      return `${this.#phase} ${this.#init?.module.written ?? "the application"}`;
+    const requests = this.#underWay.list(Date.now(), MOST_NAMED);
+    if (requests.length === 0) return `${this.#phase}, no request under way`;
+    const named = requests.map(({ id, method, target, age }) => `${method} ${target} (${id}, ${age} ms)`);
+    return `${this.#phase}, ${this.#underWay.size} under way: ${named.join(", ")}`;
+  }
+
+  drain(mode: "graceful" | "quick"): Promise<void> {
+    if (mode === "quick") {
+      this.#stopAccepting();
+      this.#impatient.resolve();
+      this.#host?.interrupt();
+      this.#http?.destroy();
+      this.#links?.destroy();
+    }
+    this.#drained ??= this.#leave();
+    return this.#drained;
+  }
+
+  async #load(init: WorkerInit, context: ChildContext, log: Logger): Promise<ApplicationHost> {
+    const capture = captureListen({
+      onError: applicationErrors(log),
+      onElsewhere: (_server, asked) =>
+        log.warn(
+          { asked },
+          `the application opens ${describeAsked(asked)} by itself: another worker, or its own replacement, will find it in use`,
+        ),
+    });
+    const found = await loadApplication(init.module, init.interface, capture);
+    this.#tell({
+      kind: "loaded",
+      application: found.kind,
+      asked: capture.servers.slice(0, 1).map(({ asked }) => describeAsked(asked)),
+    });
+    const worker = {
+      id: context.slot,
+      pid: process.pid,
+      generation: context.generation,
+      get count(): number {
+        return context.count;
+      },
+    };
+    return await hostApplication(found, worker, log, init.module.written);
+  }
+
+  async #serve(init: WorkerInit, context: ChildContext, host: ApplicationHost): Promise<void> {
+    const handler = this.#handlerOf(init, context, host);
+    const trust = trustTest(init.forwardedAllowIps);
+    const log = this.#log!;
+    this.#http = new HttpListener(handler, {
+      limits: { keepAliveMs: init.keepAliveMs },
+      trust,
+      onError: (error, { id }) => log.warn({ err: error, id }, `request failed: ${describe(error)}`),
+    });
+    this.#links = new WorkerLinks(handler, init, context, {
+      delay: monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS }),
+      inFlight: () => this.#underWay.size,
+      onClosed: () => this.#tell({ kind: "link-closed" }),
+      log,
+    });
+    for (const listener of context.listeners) this.#servers.push(await this.#accept(listener, this.#http));
+  }
+
+  /** From the outside in: access log, what is under way, the gate, the application. */
+  #handlerOf(init: WorkerInit, context: ChildContext, host: ApplicationHost): ExchangeHandler {
+    let { handler } = host;
+    if (init.concurrency > 0) handler = new ConcurrencyGate(handler, init.concurrency, init.queue).handler;
+    handler = this.#underWay.watch(handler);
+    if (init.accessLog === undefined) return handler;
+    this.#accessLog = new AccessLog(init.accessLog, context.slot);
+    return this.#accessLog.watch(handler);
+  }
+
+  #accept({ fd, backlog }: InheritedListener, http: HttpListener): Promise<Server> {
+    const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => http.attach(socket));
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ fd, backlog }, () => {
+        server.off("error", reject);
+        server.on("error", (error) => this.#log?.error({ err: error }, `accepting failed: ${error.message}`));
+        resolve(server);
+      });
+    });
+  }
+
+  #stopAccepting(): void {
+    this.#phase = "draining";
+    for (const server of this.#servers.splice(0)) server.close();
+  }
+
+  async #leave(): Promise<void> {
+    const began = performance.now();
+    this.#stopAccepting();
+    // The master kills when gracefulMs are over. A little of it is kept for streams without end to be told, and for shutdown.
+    const gracefulMs = this.#init?.gracefulMs ?? 0;
+    const patience = gracefulMs - Math.min(LAST_WORDS_MS, gracefulMs * LAST_WORDS_SHARE);
+    const interrupt = setTimeout(() => this.#host?.interrupt(), patience * INTERRUPT_SHARE);
+    await Promise.all([this.#http?.drain(patience), this.#links?.drain(patience)]);
+    const over = setTimeout(() => this.#impatient.resolve(), patience - (performance.now() - began));
+    await Promise.race([this.#host?.idle(), this.#impatient.promise]);
+    clearTimeout(over);
+    clearTimeout(interrupt);
+    try {
+      await this.#host?.shutdown();
+    } catch (error) {
+      this.#log?.error({ err: error }, `shutdown failed: ${describe(error)}`);
+    }
+    this.#accessLog?.close();
+  }
+
+  /** A program that listens to uncaughtException itself has decided to go on, as it could without us. */
+  #crashed(error: unknown, origin: string): void {
+    const requests = this.#underWay.list(Date.now(), MOST_NAMED);
+    const goesOn = process.listenerCount("uncaughtException") > 1;
+    this.#log?.error(
+      { err: error, origin, requests },
+      `uncaught ${origin === "unhandledRejection" ? "rejection" : "exception"}: ${describe(error)}${goesOn ? "" : "; the worker leaves"}`,
+    );
+    if (goesOn) return;
+    if (this.#phase !== "serving") process.exit(this.#phase === "draining" ? 1 : 3);
+    this.#tell({ kind: "leaving" });
+    void this.#leaveCrashed();
+  }
+
+  async #leaveCrashed(): Promise<void> {
+    setTimeout(() => process.exit(1), CRASH_DRAIN_MS);
+    await this.drain("graceful");
+    process.exit(1);
+  }
+
+  #tell(message: FromWorker): void {
+    this.#context?.send(message);
+  }
+}
+
+/** Where a program wanted to listen, as a person would write it. */
+function describeAsked({ port, host, path }: AskedAddress): string {
+  return path ?? (host === undefined ? `port ${port ?? 0}` : `${host}:${port ?? 0}`);
+}
