@@ -1,0 +1,116 @@
+/** From a file or an object to a configuration in force, or to everything that is wrong with it. */
+import { readFile } from "node:fs/promises";
+import { dirname, isAbsolute, resolve } from "node:path";
+import { z } from "zod";
+import { type ConfigProblem, PorticoProxyError, describeProblem } from "../errors.ts";
+import { LINK_SECRET_VARIABLE, crossCheck } from "./check.ts";
+import { type KeyPath, findings, locate } from "./problems.ts";
+import { type ProxyConfig, type ResolvedConfig, configSchema } from "./schema.ts";
+import { readSource } from "./source.ts";
+
+/** Only types: gives an editor the names and the compiler the check. */
+export function defineProxy(config: ProxyConfig): ProxyConfig {
+  return config;
+}
+
+const LOG_WORDS = new Set(["off", "stdout", "stderr"]);
+
+/** Paths of a configuration are relative to its file (to the working directory for an object). */
+function withAbsolutePaths(config: ResolvedConfig, base: string): ResolvedConfig {
+  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(base, path));
+  const logPath = (where: string): string => (LOG_WORDS.has(where) ? where : absolute(where));
+  return {
+    ...config,
+    listen: config.listen.map((one) => (one.unix === undefined ? one : { ...one, unix: absolute(one.unix) })),
+    log: { ...config.log, access: logPath(config.log.access), error: logPath(config.log.error) },
+    ...(config.linkSecretFile === undefined ? {} : { linkSecretFile: absolute(config.linkSecretFile) }),
+    ...(config.tempDirectory === undefined ? {} : { tempDirectory: absolute(config.tempDirectory) }),
+    sites: config.sites.map((site) => ({
+      ...site,
+      routes: site.routes.map((route) =>
+        route.static === undefined
+          ? route
+          : { ...route, static: { ...route.static, root: absolute(route.static.root) } },
+      ),
+    })),
+  };
+}
+
+/** The link's secret, from wherever it stands: the configuration, its file, the environment. */
+async function withSecret(config: ResolvedConfig): Promise<ResolvedConfig> {
+  if (config.linkSecret !== undefined) return config;
+  const { linkSecretFile } = config;
+  const given = linkSecretFile === undefined ? process.env[LINK_SECRET_VARIABLE] : await readSecret(linkSecretFile);
+  if (given === undefined || given === "") return config;
+  const checked = configSchema.shape.linkSecret.safeParse(given);
+  if (checked.success) return { ...config, linkSecret: given };
+  throw new PorticoProxyError(
+    "config-invalid",
+    `${linkSecretFile ?? LINK_SECRET_VARIABLE}: the link's secret ${checked.error.issues[0]!.message}`,
+  );
+}
+
+async function readSecret(file: string): Promise<string> {
+  try {
+    return (await readFile(file, "utf8")).trim();
+  } catch (cause) {
+    throw new PorticoProxyError("config-unreadable", `linkSecretFile ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+interface Origin {
+  readonly file: string | undefined;
+  readonly base: string;
+  readonly lineOf: (path: KeyPath) => number | undefined;
+}
+
+function refuse(problems: readonly ConfigProblem[]): never {
+  const count = problems.length === 1 ? "one mistake" : `${problems.length} mistakes`;
+  throw new PorticoProxyError(
+    "config-invalid",
+    `the configuration has ${count}:\n${problems.map((one) => `  ${describeProblem(one)}`).join("\n")}`,
+    { problems },
+  );
+}
+
+async function resolveFrom(data: unknown, origin: Origin): Promise<ResolvedConfig> {
+  const result = configSchema.safeParse(data);
+  const found = [...(result.success ? [] : findings(configSchema, data, result.error)), ...crossCheck(data)];
+  if (found.length > 0) refuse(locate(found, origin.file, origin.lineOf));
+  return withSecret(withAbsolutePaths(result.data!, origin.base));
+}
+
+/** A file whose content someone adds to before it is validated, as `portico serve` adds its application. */
+export interface AdjustedFile {
+  readonly file: string;
+  /** Given what the file holds, whatever that is; its result is validated. Called at each reload. */
+  adjust(written: unknown): unknown;
+}
+
+/** Where a configuration comes from: a file, an object, or a file with additions. */
+export type ConfigSource = string | ProxyConfig | AdjustedFile;
+
+const isAdjusted = (source: ProxyConfig | AdjustedFile): source is AdjustedFile => "adjust" in source;
+
+/**
+ * Reads and validates a configuration file, or validates an object.
+ *
+ * @throws PorticoProxyError `config-unreadable`, `config-syntax`; `config-invalid` with every problem there is
+ */
+export async function loadConfig(source: ConfigSource): Promise<ResolvedConfig> {
+  if (typeof source !== "string" && !isAdjusted(source))
+    return resolveFrom(source, { file: undefined, base: process.cwd(), lineOf: () => undefined });
+  const file = typeof source === "string" ? source : source.file;
+  const { data, lineOf } = await readSource(file);
+  const adjusted = typeof source === "string" ? data : source.adjust(data);
+  return resolveFrom(adjusted, { file, base: dirname(resolve(file)), lineOf });
+}
+
+/** The configuration in force as one would write it, every default included, the secret hidden. */
+export function printConfig(config: ResolvedConfig): string {
+  const shown = {
+    ...z.encode(configSchema, config),
+    ...(config.linkSecret === undefined ? {} : { linkSecret: "(hidden)" }),
+  };
+  return JSON.stringify(shown, null, 2);
+}

@@ -1,0 +1,167 @@
+import { describe, expect, it } from "vitest";
+import type { ClientFacts, Exchange, HeaderList } from "@portico/gateway/exchange";
+import { TestExchange } from "../test-exchange.ts";
+import { requestFields, responseFields } from "./fields.ts";
+
+function forwarded(
+  headers: HeaderList,
+  options: { client?: Partial<ClientFacts>; version?: "1.0" | "1.1"; length?: number; trailers?: boolean } = {},
+): Record<string, string> {
+  const plain = new TestExchange({ headers, version: options.version ?? "1.1" });
+  const client: ClientFacts = { address: "203.0.113.7", port: 1, vouchedBy: "socket", ...options.client };
+  const exchange: Exchange = Object.assign(plain, { facts: { ...plain.facts, client } });
+  const list = requestFields(
+    exchange,
+    options.length ?? 0,
+    "pass",
+    "upstream:1",
+    options.trailers ?? false,
+    "portico-1",
+  );
+  const fields: Record<string, string> = {};
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!.toLowerCase();
+    fields[name] = name in fields ? `${fields[name]} | ${list[i + 1]}` : list[i + 1]!;
+  }
+  return fields;
+}
+
+describe("requestFields", () => {
+  it("passes end-to-end fields on and adds what we know", () => {
+    expect(forwarded(["Host", "example.com", "Accept", "*/*", "Cookie", "a=b", "Cookie", "c=d"])).toEqual({
+      host: "example.com",
+      accept: "*/*",
+      cookie: "a=b | c=d",
+      via: "1.1 portico-1",
+      "x-forwarded-for": "203.0.113.7",
+      "x-forwarded-proto": "http",
+      "x-forwarded-host": "example.com",
+      "x-forwarded-port": "5000",
+      "x-request-id": "test-id",
+    });
+  });
+
+  it.each([
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "Transfer-Encoding",
+    "TE",
+    "Trailer",
+    "Upgrade",
+    "Expect",
+    "Proxy-Authorization",
+    "Proxy-Authenticate",
+    "HTTP2-Settings",
+    "Forwarded",
+    "X-Real-IP",
+    "X_Forwarded_For",
+    "x-forwarded-prefix",
+    "X-Forwarded-Ssl",
+  ])("drops %s", (name) => {
+    expect(forwarded([name, "secret-value", "X-Kept", "yes"])).toMatchObject({ "x-kept": "yes" });
+    expect(JSON.stringify(forwarded([name.toUpperCase(), "secret-value"]))).not.toContain("secret-value");
+    expect(JSON.stringify(forwarded([name.toLowerCase(), "secret-value"]))).not.toContain("secret-value");
+  });
+
+  it("drops what Connection names, whatever its case, but never what is ours", () => {
+    const fields = forwarded(["Connection", "close, X-Hop ,HOST, via", "x-hop", "1", "X-End", "2"]);
+    expect(fields["x-hop"]).toBeUndefined();
+    expect(fields["x-end"]).toBe("2");
+    expect(fields["host"]).toBe("example.com");
+    expect(fields["via"]).toBe("1.1 portico-1");
+  });
+
+  it("drops a field named by a Connection of the length of keep-alive", () => {
+    expect(forwarded(["Connection", "x-ten-long", "X-Ten-Long", "1"])["x-ten-long"]).toBeUndefined();
+  });
+
+  it("overwrites forwarded fields of strangers", () => {
+    const fields = forwarded(["X-Forwarded-For", "1.2.3.4", "X-Forwarded-Proto", "https", "X-Request-Id", "evil"]);
+    expect(fields).toMatchObject({
+      "x-forwarded-for": "203.0.113.7",
+      "x-forwarded-proto": "http",
+      "x-request-id": "test-id",
+    });
+  });
+
+  it("extends those of a trusted front", () => {
+    const fields = forwarded(
+      ["X-Forwarded-For", "1.2.3.4", "X-Forwarded-Host", "public.example", "Forwarded", "for=1.2.3.4"],
+      {
+        client: { vouchedBy: "forwarded", address: "1.2.3.4" },
+      },
+    );
+    expect(fields).toMatchObject({
+      "x-forwarded-for": "1.2.3.4, 127.0.0.1",
+      "x-forwarded-host": "public.example",
+      forwarded: "for=1.2.3.4",
+    });
+  });
+
+  it("extends Via and says the version received", () => {
+    expect(forwarded(["Via", "1.0 fred"], { version: "1.0" })["via"]).toBe("1.0 fred, 1.0 portico-1");
+  });
+
+  it("says the length that will be sent, once", () => {
+    expect(forwarded(["Content-Length", "5"], { length: 5 })["content-length"]).toBe("5");
+    expect(forwarded([], { length: 7 })["content-length"]).toBe("7");
+    expect(forwarded(["Content-Length", "0"])["content-length"]).toBe("0");
+    expect(forwarded([], { length: -1 })["content-length"]).toBeUndefined();
+  });
+
+  it("lets TE: trailers stand where the transport passes trailers on", () => {
+    expect(forwarded(["TE", "gzip, trailers"], { trailers: true })["te"]).toBe("trailers");
+    expect(forwarded(["TE", "gzip"], { trailers: true })["te"]).toBeUndefined();
+  });
+
+  it("calls a client on a unix socket unix:", () => {
+    expect(forwarded([], { client: { address: "/run/x.sock", port: 0 } })["x-forwarded-for"]).toBe("unix:");
+  });
+});
+
+describe("responseFields", () => {
+  it("gives the same list where nothing stops here", () => {
+    const list = ["Content-Type", "text/plain", "Content-Length", "3", "Set-Cookie", "a=b"];
+    expect(responseFields(list).headers).toBe(list);
+    expect(responseFields(list)).toMatchObject({ length: 3, streaming: false, contradictory: false });
+  });
+
+  it("drops the connection's fields and those for us", () => {
+    const { headers, streaming } = responseFields([
+      "Connection",
+      "X-Hop",
+      "X-Hop",
+      "1",
+      "Keep-Alive",
+      "timeout=5",
+      "Transfer-Encoding",
+      "chunked",
+      "X-Accel-Redirect",
+      "/secret",
+      "X-Accel-Buffering",
+      "no",
+      "X-Accel-Limit-Rate",
+      "1",
+      "ETag",
+      '"a"',
+    ]);
+    expect(headers).toEqual(["ETag", '"a"']);
+    expect(streaming).toBe(true);
+  });
+
+  it("knows event streams", () => {
+    expect(responseFields(["content-type", "Text/Event-Stream; charset=utf-8"]).streaming).toBe(true);
+    expect(responseFields(["content-type", "text/event"]).streaming).toBe(false);
+  });
+
+  it.each([
+    [["Content-Length", "3", "Content-Length", "3"]],
+    [["Content-Length", "3, 3"]],
+    [["Content-Length", "+3"]],
+    [["Content-Length", ""]],
+    [["Content-Length", "0x10"]],
+  ])("calls %j contradictory", (list) => {
+    expect(responseFields(list).contradictory).toBe(true);
+  });
+});

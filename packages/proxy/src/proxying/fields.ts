@@ -1,0 +1,301 @@
+/**
+ * Which header fields go on, which are ours, which stop here (RFC 9110 §7.6).
+ *
+ * HOT: a switch on the length of the name and its first letter decides for nearly every field without comparing
+ * strings; a response whose fields all go on keeps its list as it is.
+ */
+import type { Exchange, HeaderList } from "@portico/gateway/exchange";
+
+/** What becomes of a field of a request. */
+const KEEP = 0;
+/** Belongs to the connection, or is written anew. */
+const DROP = 1;
+const CONNECTION = 2;
+const VIA = 3;
+/** X-Forwarded-* and what looks like it: believed from trusted peers only. */
+const FORWARDED_FOR = 4;
+const FORWARDED = 5;
+const TE = 6;
+const ACCEL_BUFFERING = 7;
+const CONTENT_TYPE = 8;
+const CONTENT_LENGTH = 9;
+const HOST = 10;
+
+type Kind = number;
+
+/** Compares with a lower-case name of the same length. */
+function is(name: string, lower: string): boolean {
+  return name === lower || name.toLowerCase() === lower;
+}
+
+/** Lower-cases the first letter; other characters change too, which no comparison here minds. */
+function firstOf(name: string): number {
+  return name.charCodeAt(0) | 0x20;
+}
+
+const C = 0x63;
+const E = 0x65;
+const F = 0x66;
+const H = 0x68;
+const K = 0x6b;
+const P = 0x70;
+const T = 0x74;
+const U = 0x75;
+const V = 0x76;
+const X = 0x78;
+
+/** `x-forwarded-…`, also spelt with underscores, which CGI-like servers read as the same field. */
+const LOOKS_FORWARDED = /^x[-_](forwarded[-_]|real[-_]ip$|request[-_]id$)/i;
+
+function requestKind(name: string): Kind {
+  const first = firstOf(name);
+  if (first === X) {
+    if (!LOOKS_FORWARDED.test(name)) return KEEP;
+    if (name.length === 12) return DROP;
+    return is(name, "x-forwarded-for") ? FORWARDED_FOR : FORWARDED;
+  }
+  switch (name.length) {
+    case 2:
+      return first === T && is(name, "te") ? TE : KEEP;
+    case 3:
+      return first === V && is(name, "via") ? VIA : KEEP;
+    case 4:
+      return first === H && (name === "Host" || is(name, "host")) ? HOST : KEEP;
+    case 6:
+      return first === E && is(name, "expect") ? DROP : KEEP;
+    case 7:
+      return (first === U && is(name, "upgrade")) || (first === T && is(name, "trailer")) ? DROP : KEEP;
+    case 9:
+      return first === F && is(name, "forwarded") ? FORWARDED : KEEP;
+    case 10:
+      if (first === C && is(name, "connection")) return CONNECTION;
+      return first === K && is(name, "keep-alive") ? DROP : KEEP;
+    case 14:
+      if (first === C && is(name, "content-length")) return CONTENT_LENGTH;
+      return first === H && is(name, "http2-settings") ? DROP : KEEP;
+    case 16:
+      return first === P && is(name, "proxy-connection") ? DROP : KEEP;
+    case 17:
+      return first === T && is(name, "transfer-encoding") ? DROP : KEEP;
+    case 18:
+      return first === P && is(name, "proxy-authenticate") ? DROP : KEEP;
+    case 19:
+      return first === P && is(name, "proxy-authorization") ? DROP : KEEP;
+    default:
+      return KEEP;
+  }
+}
+
+/** `x-accel-redirect`, `-buffering`, `-expires`, `-charset`, `-limit-rate`: between a server and its proxy only. */
+const ACCEL = "x-accel-";
+
+function responseKind(name: string): Kind {
+  const first = firstOf(name);
+  if (first === X) {
+    if (name.length <= ACCEL.length || !is(name.slice(0, ACCEL.length), ACCEL)) return KEEP;
+    return is(name, "x-accel-buffering") ? ACCEL_BUFFERING : DROP;
+  }
+  switch (name.length) {
+    case 7:
+      return (first === U && is(name, "upgrade")) || (first === T && is(name, "trailer")) ? DROP : KEEP;
+    case 10:
+      if (first === C && is(name, "connection")) return CONNECTION;
+      return first === K && is(name, "keep-alive") ? DROP : KEEP;
+    case 12:
+      return first === C && (name === "Content-Type" || is(name, "content-type")) ? CONTENT_TYPE : KEEP;
+    case 14:
+      return first === C && (name === "Content-Length" || is(name, "content-length")) ? CONTENT_LENGTH : KEEP;
+    case 16:
+      return first === P && is(name, "proxy-connection") ? DROP : KEEP;
+    case 17:
+      return first === T && is(name, "transfer-encoding") ? DROP : KEEP;
+    default:
+      return KEEP;
+  }
+}
+
+/** How the Host field goes on: as the client sent it, or a value of ours. */
+export type HostPolicy = "pass" | { readonly value: string };
+
+/** Ports as text: few different ones, and converting costs more than looking up. */
+const portText = new Map<number, string>();
+
+function textOfPort(port: number): string {
+  let text = portText.get(port);
+  if (text === undefined) {
+    text = String(port);
+    if (portText.size < 1024) portText.set(port, text);
+  }
+  return text;
+}
+
+/** A unix socket has a path, or nothing, instead of an address: say so in nginx's word. */
+function clientText(address: string): string {
+  return address === "" || address.charCodeAt(0) === 0x2f ? "unix:" : address;
+}
+
+/**
+ * The fields of a request as they go to a server. Content-Length says `bodyLength`, which we may have counted; -1 (not
+ * known before it ends): none.
+ *
+ * Via is extended; X-Forwarded-For, -Proto, -Host, -Port and X-Request-Id say what we know. Where the peer is a
+ * trusted front, its own X-Forwarded-* stand and X-Forwarded-For is extended; from anyone else they are dropped.
+ * `viaName` is what this thread calls itself in Via, a pseudonym (RFC 9110 §7.6.3).
+ * `trailers` says that the transport passes trailers on, so that `TE: trailers` may stand (RFC 9110 §10.1.4).
+ */
+export function requestFields(
+  exchange: Exchange,
+  bodyLength: number,
+  host: HostPolicy,
+  fallbackHost: string,
+  trailers: boolean,
+  viaName: string,
+): HeaderList {
+  const { head, facts } = exchange;
+  const { headers } = head;
+  const { client } = facts;
+  const trusted = client.vouchedBy === "forwarded";
+  let named: string | undefined;
+  let via: string | undefined;
+  let forwardedFor: string | undefined;
+  let hasHost = false;
+  let hasPort = false;
+  let hasLength = bodyLength > 0;
+  const list: HeaderList = [
+    "Host",
+    host === "pass" ? (head.authority === "" ? fallbackHost : head.authority) : host.value,
+  ];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!;
+    const kind = requestKind(name);
+    if (kind === KEEP) {
+      list.push(name, headers[i + 1]!);
+      continue;
+    }
+    const value = headers[i + 1]!;
+    if (kind === CONNECTION) named = named === undefined ? value : `${named},${value}`;
+    else if (kind === CONTENT_LENGTH) hasLength = true;
+    else if (kind === VIA) via = via === undefined ? value : `${via}, ${value}`;
+    else if (kind === TE) {
+      if (trailers && /(^|,)[ \t]*trailers[ \t]*(,|$)/i.test(value)) list.push("TE", "trailers");
+    } else if (trusted && kind === FORWARDED_FOR) {
+      forwardedFor = forwardedFor === undefined ? value : `${forwardedFor}, ${value}`;
+    } else if (trusted && kind === FORWARDED) {
+      if (is(name, "x-forwarded-proto")) continue;
+      hasHost ||= is(name, "x-forwarded-host");
+      hasPort ||= is(name, "x-forwarded-port");
+      list.push(name, value);
+    }
+  }
+  if (named !== undefined && namesFields(named)) dropNamed(list, named);
+  if (hasLength && bodyLength >= 0) list.push("Content-Length", bodyLength === 0 ? "0" : String(bodyLength));
+  const ownVia = head.version === "1.1" ? `1.1 ${viaName}` : `${head.version === "2" ? "2.0" : "1.0"} ${viaName}`;
+  list.push("Via", via === undefined ? ownVia : `${via}, ${ownVia}`);
+  list.push(
+    "X-Forwarded-For",
+    forwardedFor === undefined ? clientText(client.address) : `${forwardedFor}, ${clientText(facts.peer.address)}`,
+    "X-Forwarded-Proto",
+    head.scheme,
+  );
+  if (!hasHost && head.authority !== "") list.push("X-Forwarded-Host", head.authority);
+  if (!hasPort && facts.local.port !== 0) list.push("X-Forwarded-Port", textOfPort(facts.local.port));
+  list.push("X-Request-Id", facts.id);
+  return list;
+}
+
+/** What a response says about itself that is for us. */
+export interface ResponseNotes {
+  /** The fields that go on. */
+  headers: HeaderList;
+  /** Goes out as it comes: an event stream, or `X-Accel-Buffering: no`. */
+  streaming: boolean;
+  /** Content-Length, or -1. */
+  length: number;
+  /** Framing that two readers could read differently: the response must not go on. */
+  contradictory: boolean;
+}
+
+/** One for all: it is read before the next response is looked at. */
+const notes: ResponseNotes = { headers: [], streaming: false, length: -1, contradictory: false };
+
+/**
+ * Reads the fields of a response. The result is reused: take what you need at once. Fields of the connection and
+ * X-Accel-* stop here; where there are none, `headers` is the same list.
+ */
+export function responseFields(headers: HeaderList): ResponseNotes {
+  notes.headers = headers;
+  notes.streaming = false;
+  notes.length = -1;
+  notes.contradictory = false;
+  let clean: HeaderList | undefined;
+  let named: string | undefined;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!;
+    const kind = responseKind(name);
+    if (kind === KEEP) {
+      clean?.push(name, headers[i + 1]!);
+      continue;
+    }
+    const value = headers[i + 1]!;
+    if (kind === CONTENT_TYPE || kind === CONTENT_LENGTH) {
+      if (kind === CONTENT_TYPE) notes.streaming ||= isEventStream(value);
+      else if (notes.length !== -1) notes.contradictory = true;
+      else if ((notes.length = lengthOf(value)) === -1) notes.contradictory = true;
+      clean?.push(name, value);
+      continue;
+    }
+    if (kind === ACCEL_BUFFERING) notes.streaming ||= value === "no";
+    else if (kind === CONNECTION) named = named === undefined ? value : `${named},${value}`;
+    clean ??= headers.slice(0, i);
+  }
+  if (clean !== undefined) {
+    if (named !== undefined && namesFields(named)) dropNamed(clean, named);
+    notes.headers = clean;
+  }
+  return notes;
+}
+
+/** Bytes that a Content-Length says; -1 where it is not 1 to 15 digits, which every safe integer fits. */
+function lengthOf(value: string): number {
+  const count = value.length;
+  if (count === 0 || count > 15) return -1;
+  let length = 0;
+  for (let at = 0; at < count; at++) {
+    const digit = value.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
+  }
+  return length;
+}
+
+const EVENT_STREAM = "text/event-stream";
+
+function isEventStream(value: string): boolean {
+  if (value.length < EVENT_STREAM.length || firstOf(value) !== T) return false;
+  return value.slice(0, EVENT_STREAM.length).toLowerCase() === EVENT_STREAM;
+}
+
+/** False for what nearly every Connection field says: it names no field. */
+function namesFields(named: string): boolean {
+  return !is(named, "keep-alive") && !is(named, "close");
+}
+
+/** Takes out the fields that Connection names (RFC 9110 §7.6.1), in place. Host is never the connection's to take. */
+function dropNamed(list: HeaderList, named: string): void {
+  const names = new Set(
+    named
+      .toLowerCase()
+      .split(",")
+      .map((part) => part.trim()),
+  );
+  names.delete("host");
+  names.delete("te");
+  let to = 0;
+  for (let i = 0; i < list.length; i += 2) {
+    if (names.has(list[i]!.toLowerCase())) continue;
+    list[to] = list[i]!;
+    list[to + 1] = list[i + 1]!;
+    to += 2;
+  }
+  list.length = to;
+}

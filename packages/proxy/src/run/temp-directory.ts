@@ -1,0 +1,35 @@
+/** The proxy's private folder for bodies that do not fit into memory. */
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const PREFIX = "portico-proxy-";
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/**
+ * Makes the folder of this process, readable by nobody else, below `base`; removes those that a killed one left.
+ * Whoever calls it removes it with {@link removeTempDirectory}.
+ */
+export async function makeTempDirectory(base: string = tmpdir()): Promise<string> {
+  await mkdir(base, { recursive: true });
+  for (const name of await readdir(base)) {
+    const pid = Number(new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1] ?? Number.NaN);
+    if (Number.isInteger(pid) && !isRunning(pid))
+      await rm(join(base, name), { recursive: true, force: true }).catch(() => {});
+  }
+  const path = join(base, `${PREFIX}${process.pid}-${Math.random().toString(36).slice(2, 10)}`);
+  await mkdir(path, { mode: 0o700 });
+  return path;
+}
+
+export async function removeTempDirectory(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}

@@ -1,0 +1,73 @@
+/** Makes the transport that a server's address asks for. The only place that knows which there are. */
+import type { NetConnectOpts } from "node:net";
+import { dialLink } from "@portico/link/socket";
+import { HttpClient } from "./http-client.ts";
+import { HttpsTransport } from "./https.ts";
+import { LinkTransport, type LinkDial } from "./link.ts";
+import type { ServerAddress } from "./address.ts";
+import type { UpstreamContext } from "./upstream.ts";
+import type { Wheel } from "./wheel.ts";
+
+/** TCP keep-alive, milliseconds: finds a machine that is gone without a word. */
+const KEEP_ALIVE_MS = 30_000;
+
+export interface ConnectorOptions {
+  readonly wheel: Wheel;
+  /** Proved to servers reached by the link over TCP; at least 16 bytes. */
+  readonly linkSecret?: string | undefined;
+  /** Certificate authorities for `https://` servers instead of the system's, PEM. */
+  readonly ca?: string | undefined;
+  /** An observer threw: a fault of ours, its stream was reset. */
+  readonly onError?: (error: unknown) => void;
+}
+
+export function createConnector(options: ConnectorOptions): UpstreamContext["connect"] {
+  return (address, host, settings, server, events) => {
+    if (address.protocol === "link") {
+      const dial = dialler(address, host, settings.connectTimeout, options);
+      return new LinkTransport(dial, options.wheel, server.maxConnections, events);
+    }
+    const { connectTimeout, keepAlive } = settings;
+    const { maxConnections } = server;
+    const http = { connectTimeout, keepAlive, maxConnections };
+    return address.protocol === "https"
+      ? new HttpsTransport(address, host, { ...http, ca: options.ca }, events)
+      : new HttpClient(address, host, { ...http, onError: options.onError }, options.wheel, events);
+  };
+}
+
+function dialler(address: ServerAddress, host: string, timeoutMs: number, options: ConnectorOptions): LinkDial {
+  return (events) => {
+    let timedOut = false;
+    const target: NetConnectOpts =
+      address.path === undefined
+        ? { host, port: address.port, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
+        : { path: address.path };
+    // Connecting and the handshake together.
+    const timer = setTimeout(() => {
+      timedOut = true;
+      socket.destroy();
+    }, timeoutMs);
+    let failure: Error | undefined;
+    const { session, socket } = dialLink(target, {
+      // The secret is for the network; a unix socket has its file mode.
+      ...(options.linkSecret === undefined || address.path !== undefined ? {} : { secret: options.linkSecret }),
+      onReady(hello) {
+        clearTimeout(timer);
+        events.onReady(hello);
+      },
+      onDrain: () => events.onDrain(),
+      onStatus: (status) => events.onStatus(status),
+      onClosed(error) {
+        clearTimeout(timer);
+        const reason = timedOut ? `no link within ${timeoutMs} ms` : (failure?.message ?? error?.message ?? "drained");
+        events.onClosed(reason, timedOut);
+      },
+      ...(options.onError === undefined ? {} : { onError: options.onError }),
+    });
+    socket.on("error", (error) => {
+      failure = error;
+    });
+    return { session, destroy: () => socket.destroy() };
+  };
+}
