@@ -1,0 +1,3 @@
+import { buildAssets } from "../src/assets.ts";
+
+console.log(buildAssets());
