@@ -1,0 +1,170 @@
+/**
+ * What is measured, against whom, and what it must reach (docs: performance).
+ *
+ * A system under test is a set of processes and a URL. Both sides of a scenario give the same answer, byte for byte in
+ * the body, with the access log off.
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { freePort } from "./ports.ts";
+import { accepting, launch, type Launched, which } from "./processes.ts";
+import { nginxProxy, nginxStatic } from "./nginx.ts";
+
+export interface System {
+  readonly url: string;
+  readonly body: Uint8Array;
+  /** Processes whose CPU counts; their descendants count too. */
+  readonly measured: readonly Launched[];
+  readonly all: readonly Launched[];
+}
+
+export interface Scenario {
+  readonly name: string;
+  readonly connections: number;
+  readonly peerName: string;
+  /** Programs without which the peer cannot run. */
+  readonly needs: readonly string[];
+  readonly due: number;
+  readonly aim: number;
+  ours(folder: string): Promise<System>;
+  peer(folder: string): Promise<System>;
+}
+
+const here = import.meta.dirname;
+const root = join(here, "../..");
+const node = process.execPath;
+const source = "--conditions=@portico/source";
+const target = (name: string): string => join(here, "targets", name);
+
+const HELLO = Buffer.from("Hello from the application, exactly fifty bytes.\n\n");
+
+async function started(
+  measured: Launched[],
+  others: Launched[],
+  port: number,
+  path: string,
+  body: Uint8Array,
+): Promise<System> {
+  await accepting(port);
+  return { url: `http://127.0.0.1:${port}${path}`, body, measured, all: [...measured, ...others] };
+}
+
+function staticFile(folder: string, size: number): Buffer {
+  mkdirSync(join(folder, "files"), { recursive: true });
+  const body = Buffer.alloc(size, "portico ");
+  writeFileSync(join(folder, "files", "file.bin"), body);
+  return body;
+}
+
+function proxy(folder: string, config: object): Launched {
+  const file = join(folder, "proxy.json");
+  writeFileSync(file, JSON.stringify({ threads: 1, log: { access: "off" }, ...config }));
+  return launch(node, [source, join(root, "packages/proxy/src/bin.ts"), "-c", file]);
+}
+
+function files(size: number): Pick<Scenario, "ours" | "peer" | "connections" | "peerName" | "needs"> {
+  return {
+    connections: 64,
+    peerName: "nginx",
+    needs: ["nginx"],
+    ours: async (folder) => {
+      const body = staticFile(folder, size);
+      const port = await freePort();
+      const config = {
+        listen: [{ host: "127.0.0.1", port }],
+        sites: [{ hosts: ["*"], routes: [{ path: "/*", static: { root: join(folder, "files") } }] }],
+      };
+      return started([proxy(folder, config)], [], port, "/file.bin", body);
+    },
+    peer: async (folder) => {
+      const body = staticFile(folder, size);
+      const port = await freePort();
+      return started([nginxStatic(folder, port, join(folder, "files"))], [], port, "/file.bin", body);
+    },
+  };
+}
+
+function wholeStack(
+  connections: number,
+  due: number,
+  aim: number,
+  ours: string,
+  peer: string,
+  name: string,
+  peerName: string,
+): Scenario {
+  return {
+    name,
+    connections,
+    peerName,
+    due,
+    aim,
+    needs: ["nginx"],
+    ours: async () => {
+      const port = await freePort();
+      const args = [source, join(root, "packages/portico/src/bin.ts"), "serve", target(ours)];
+      const flags = ["--listen", `127.0.0.1:${port}`, "--workers", "1", "--threads", "1"];
+      return started([launch(node, [...args, ...flags])], [], port, "/", HELLO);
+    },
+    peer: async (folder) => {
+      const port = await freePort();
+      const socket = join(folder, "app.sock");
+      const worker = launch(node, [target(peer), socket]);
+      await accepting(socket);
+      return started([nginxProxy(folder, port, `unix:${socket}`), worker], [], port, "/", HELLO);
+    },
+  };
+}
+
+const dynamic = (connections: number, due: number, aim: number): Scenario =>
+  wholeStack(
+    connections,
+    due,
+    aim,
+    "fetch.ts",
+    "node-http.mjs",
+    `stack dynamic, ${connections} connections`,
+    "nginx → node:http",
+  );
+
+export const scenarios: readonly Scenario[] = [
+  { name: "static 1 KiB", due: 1, aim: 0.8, ...files(1_024) },
+  { name: "static 100 KiB", due: 1.1, aim: 0.9, ...files(102_400) },
+  dynamic(1, 1.1, 1),
+  dynamic(8, 0.8, 0.65),
+  dynamic(64, 0.7, 0.5),
+  dynamic(256, 0.5, 0.3),
+  wholeStack(64, 0.9, 0.7, "express.mjs", "express-http.mjs", "stack Express", "nginx → node:http Express"),
+  {
+    name: "foreign HTTP upstream",
+    connections: 64,
+    peerName: "nginx",
+    needs: ["nginx"],
+    due: 2.2,
+    aim: 1,
+    ours: async (folder) => {
+      const port = await freePort();
+      const socket = join(folder, "app.sock");
+      const upstream = launch(node, [target("node-http.mjs"), socket]);
+      await accepting(socket);
+      const config = {
+        listen: [{ host: "127.0.0.1", port }],
+        upstreams: { app: { servers: [`http+unix:${socket}`] } },
+        sites: [{ hosts: ["*"], routes: [{ path: "/*", proxy: { upstream: "app" } }] }],
+      };
+      return started([proxy(folder, config)], [upstream], port, "/", HELLO);
+    },
+    peer: async (folder) => {
+      const port = await freePort();
+      const socket = join(folder, "app.sock");
+      const upstream = launch(node, [target("node-http.mjs"), socket]);
+      await accepting(socket);
+      return started([nginxProxy(folder, port, `unix:${socket}`)], [upstream], port, "/", HELLO);
+    },
+  },
+];
+
+/** Programs of the scenario that this machine lacks. */
+export function missing(scenario: Scenario): string[] {
+  return ["wrk", "taskset", ...scenario.needs].filter((program) => which(program) === undefined);
+}

@@ -1,0 +1,2 @@
+enum Colour { Red }
+export default { sites: [Colour.Red] };

@@ -1,0 +1,1 @@
+export default Promise.resolve({ sites: [{ hosts: ["*"], routes: [{ path: "/*", respond: { body: "hi" } }] }] });
