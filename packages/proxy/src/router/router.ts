@@ -3,7 +3,7 @@ import type { Exchange } from "@portico/gateway/exchange";
 import { respondError } from "../answer/error.ts";
 import { fixedHandler, redirectHandler } from "../answer/fixed.ts";
 import { limitBody } from "../answer/limit.ts";
-import type { ROUTE_HANDLERS } from "../config/check.ts";
+import type { ROUTE_HANDLERS } from "../config/check/routes.ts";
 import type { ResolvedConfig, RouteSettings } from "../config/schema.ts";
 import { type StaticDeps, staticHandler } from "../static/handler.ts";
 import { HostTable } from "./hosts.ts";

@@ -1,0 +1,44 @@
+/** `proxy` of a route: how a request is passed on. */
+import { z } from "zod";
+import { duration, size } from "../units.ts";
+
+const buffering = z.enum(["full", "stream"]);
+
+const requestBuffer = z
+  .strictObject({
+    mode: buffering.prefault("full").meta({
+      description: "`full`: read the whole body before a server is bothered; `stream`: pass it on as it comes.",
+    }),
+    memory: size
+      .prefault("64KiB")
+      .meta({ description: "Part of a body that is held in memory; the rest goes to a temporary file." }),
+  })
+  .prefault({})
+  .meta({ description: "How request bodies are taken." });
+
+const responseBuffer = z
+  .strictObject({
+    mode: buffering.prefault("full").meta({
+      description: "`full`: take the response off the server as fast as it comes; `stream`: at the client's pace.",
+    }),
+    memory: size.prefault("256KiB").meta({
+      description: "Part of a response that is held in memory for a slow client; the rest goes to a temporary file.",
+    }),
+    disk: size
+      .prefault("1GiB")
+      .meta({ description: "Most that is written to the temporary file; beyond it, the server is slowed down." }),
+  })
+  .prefault({})
+  .meta({ description: "How responses are taken. Event streams and `X-Accel-Buffering: no` are never held back." });
+
+export const proxy = z.strictObject({
+  upstream: z.string().min(1).meta({ description: "Name of the upstream, a key of `upstreams`." }),
+  host: z.string().min(1).prefault("pass").meta({
+    description:
+      "Host field for the server: `pass` the client's, `upstream` the server's own address, or a fixed value.",
+  }),
+  request: requestBuffer,
+  response: responseBuffer,
+  responseTimeout: duration.optional().meta({ description: "Instead of the upstream's `responseTimeout`." }),
+  idleTimeout: duration.optional().meta({ description: "Instead of the upstream's `idleTimeout`." }),
+});

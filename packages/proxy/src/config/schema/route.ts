@@ -1,0 +1,37 @@
+/** A route: what it takes, and what answers. */
+import { z } from "zod";
+import { size } from "../units.ts";
+import { redirect, respond } from "./answers.ts";
+import { proxy } from "./proxying.ts";
+import { files } from "./static.ts";
+
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+const routeLimits = z.strictObject({
+  bodySize: size
+    .optional()
+    .meta({ description: "Largest request body; beyond it 413. Without it: `limits.bodySize`." }),
+});
+
+export const route = z.strictObject({
+  name: z.string().min(1).optional().meta({ description: "Name for the log; without it the path." }),
+  path: z
+    .string()
+    .regex(/^\/([^*?#\s]*|([^*?#\s]*\/)?\*)$/, {
+      error: 'must be a path, "/about", or a prefix that ends in "/*", "/assets/*"',
+    })
+    .meta({ description: "`/about` exactly that path; `/assets/*` every path that begins with `/assets/`." }),
+  methods: z
+    .array(z.string().regex(METHOD, { error: "must be a method, such as GET" }))
+    .min(1)
+    .optional()
+    .meta({
+      description:
+        "Methods of this route; GET includes HEAD. Without it: every method. A path whose routes all refuse the method is answered 405.",
+    }),
+  limits: routeLimits.optional().meta({ description: "Limits of this route." }),
+  static: files.optional().meta({ description: "Serves files." }),
+  proxy: proxy.optional().meta({ description: "Passes the request to an upstream." }),
+  respond: respond.optional().meta({ description: "A fixed answer." }),
+  redirect: redirect.optional().meta({ description: "A redirect." }),
+});
