@@ -13,7 +13,7 @@ export const CONNECTION_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /** Fields that a trailer section must not carry (RFC 9110 §6.5.1): framing, routing, request modifiers, authentication, content handling. */
-export const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set([
+const FORBIDDEN_TRAILERS: ReadonlySet<string> = new Set([
   ...CONNECTION_FIELDS,
   "content-length",
   "host",
@@ -70,6 +70,11 @@ const GUARDED_PREFIXES = [
 /** Whether a lower-case name frames, routes or identifies a request, or is one that applications believe because a front writes it. */
 export function isGuarded(name: string): boolean {
   return GUARDED.has(name) || GUARDED_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
+
+/** Whether a field of this lower-case name must not stand in a trailer section: readers that merge trailers into the head would believe it. */
+export function isForbiddenTrailer(name: string): boolean {
+  return FORBIDDEN_TRAILERS.has(name) || isGuarded(name);
 }
 
 /** Whether a name with an underscore reads as a guarded one in CGI-like environments, where `-` and `_` are the same (nginx `underscores_in_headers`). */

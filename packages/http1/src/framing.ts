@@ -3,12 +3,12 @@ import { isGuarded } from "./fields.ts";
 import type { Rule } from "./rules.ts";
 
 /** Options of the Connection field, as flags. */
-export const CLOSE = 1;
-export const KEEP_ALIVE = 2;
+const CLOSE = 1;
+const KEEP_ALIVE = 2;
 export const UPGRADE = 4;
 
 /** Flags of one Connection value, or the rule it breaks. Parameters are not allowed; unknown options are ignored. */
-export function connectionFlags(value: string): number | Rule {
+function connectionFlags(value: string): number | Rule {
   if (value === "keep-alive" || value === "Keep-Alive") return KEEP_ALIVE;
   if (value === "close") return CLOSE;
   let flags = 0;
@@ -23,7 +23,7 @@ export function connectionFlags(value: string): number | Rule {
 }
 
 /** The rule that a Transfer-Encoding breaks (all its lines joined by commas); undefined where it is exactly `chunked`. */
-export function transferCodingRule(value: string): Rule | undefined {
+function transferCodingRule(value: string): Rule | undefined {
   if (value === "chunked") return undefined;
   const codings = value.toLowerCase().split(",");
   let chunked = 0;
@@ -55,4 +55,69 @@ export function contentLength(value: string): number | Rule {
 
 function listLengthRule(value: string): Rule {
   return /^[0-9]+(?:[\t ]*,[\t ]*[0-9]+)+$/.test(value) ? "rfc9112-6.3-cl-repeated" : "rfc9110-8.6-cl-malformed";
+}
+
+/** What the fields of one head say about its framing and its connection; requests and responses say it alike. */
+export class FramingFields {
+  /** All Transfer-Encoding lines, joined by commas. */
+  coding: string | undefined = undefined;
+  /** Number of Content-Length fields. */
+  lengths = 0;
+  /** What Content-Length says, in bytes; 0 where there is none. */
+  length = 0;
+  /** Options of Connection, as flags. */
+  options = 0;
+
+  /** A head begins. */
+  begin(): void {
+    this.coding = undefined;
+    this.lengths = 0;
+    this.length = 0;
+    this.options = 0;
+  }
+
+  // Hot path: told apart by length first, so that most fields cost one comparison.
+  /** Notes a field; the rule that it breaks, or undefined. */
+  take(name: string, value: string): Rule | undefined {
+    switch (name.length) {
+      case 10:
+        return name === "Connection" || name.toLowerCase() === "connection" ? this.takeConnection(value) : undefined;
+      case 14:
+        return name.toLowerCase() === "content-length" ? this.takeLength(value) : undefined;
+      case 17:
+        if (name.toLowerCase() === "transfer-encoding")
+          this.coding = this.coding === undefined ? value : `${this.coding},${value}`;
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  /** The rule that Transfer-Encoding breaks: it must stand alone, in HTTP/1.1, and say exactly `chunked`. */
+  codingRule(version: "1.0" | "1.1"): Rule | undefined {
+    if (this.coding === undefined) return undefined;
+    if (this.lengths > 0) return "rfc9112-6.1-te-and-cl";
+    if (version === "1.0") return "rfc9112-6.1-te-in-1.0";
+    return transferCodingRule(this.coding);
+  }
+
+  /** Whether version and Connection let the connection persist (RFC 9112 §9.3). */
+  persists(version: "1.0" | "1.1"): boolean {
+    return (this.options & CLOSE) === 0 && (version === "1.1" || (this.options & KEEP_ALIVE) !== 0);
+  }
+
+  private takeConnection(value: string): Rule | undefined {
+    const flags = connectionFlags(value);
+    if (typeof flags === "string") return flags;
+    this.options |= flags;
+    return undefined;
+  }
+
+  private takeLength(value: string): Rule | undefined {
+    if (this.lengths++ > 0) return "rfc9112-6.3-cl-repeated";
+    const length = contentLength(value);
+    if (typeof length === "string") return length;
+    this.length = length;
+    return undefined;
+  }
 }

@@ -1,7 +1,11 @@
+import { NO_BYTES, latin1 } from "./bytes.ts";
 import { CLASS, TOKEN, UNDERSCORE, VALUE, isBlank } from "./characters.ts";
-import { NO_BYTES, asBuffer, latin1 } from "./bytes.ts";
+import { ChunkFraming } from "./chunk-framing.ts";
 import { Http1Error } from "./error.ts";
-import { FORBIDDEN_TRAILERS, isGuarded, isLookalike } from "./fields.ts";
+import { type FieldLinePlace, fieldLineRule } from "./field-line.ts";
+import { isForbiddenTrailer, isLookalike } from "./fields.ts";
+import { FramingFields } from "./framing.ts";
+import { Input } from "./input.ts";
 import type { MessageLimits } from "./limits.ts";
 import type { Rule } from "./rules.ts";
 
@@ -26,17 +30,16 @@ export type ParserEvent = typeof NEED_MORE | typeof HEAD | typeof DATA | typeof 
 const START = 0;
 const FIELDS = 1;
 const LENGTH = 2;
-const CHUNK_SIZE = 3;
-const CHUNK_EXTENSION = 4;
-const CHUNK_SIZE_LF = 5;
-const CHUNK_DATA = 6;
-const CHUNK_DATA_CR = 7;
-const CHUNK_DATA_LF = 8;
-const TRAILERS = 9;
-const UNTIL_CLOSE = 10;
-const RAW = 11;
-const ENDING = 12;
-const BROKEN = 13;
+const CHUNK_FRAMING = 3;
+const CHUNK_DATA = 4;
+const TRAILERS = 5;
+const UNTIL_CLOSE = 6;
+const RAW = 7;
+const ENDING = 8;
+const BROKEN = 9;
+
+/** No event: the data of a chunk follows. */
+const CHUNK = 5;
 
 /** Framings that a head can ask for, beside a length. */
 export const CHUNKED = -1;
@@ -45,15 +48,11 @@ export const TUNNEL = -3;
 
 /** First look at a chunk; heads of browsers take 0.5 to 2 KiB, and what is behind the head need not become text. */
 const WINDOW_BYTES = 4096;
-/** 16^16 would overflow 64 bits; more digits than this are padding that only hides something. */
-const MOST_SIZE_DIGITS = 16;
-const EXTENSION =
-  /^(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"))?)+$/;
 /** Shared by all messages without; frozen, so that no receiver can leave something in it for others. */
 const NO_FIELDS: string[] = Object.freeze([] as string[]) as string[];
 
-/** What request and response parser share: buffering, lines, fields and bodies. */
-export abstract class MessageParser {
+/** What request and response parser share: lines, fields, framing and bodies. */
+export abstract class MessageParser extends Input {
   /** The part of the body, after `DATA`. */
   data: Buffer = NO_BYTES;
   /** Trailer fields as a flat list, after `END`. */
@@ -62,24 +61,20 @@ export abstract class MessageParser {
   error: Http1Error | undefined;
   /** Fields of the head as a flat list `[name, value, …]`, after `HEAD`. A fresh array for each message. */
   headers: string[] = [];
+  version: "1.0" | "1.1" = "1.1";
+  /** Body length in bytes, -1 where it is not known beforehand. */
+  bodyLength = 0;
+  /** Whether the sender lets the connection persist after this message. */
+  keepAlive = true;
 
   protected readonly limits: MessageLimits;
-  private input: Buffer = NO_BYTES;
-  private pos = 0;
-  private end = 0;
-  /** `input` is ours: it may have room behind `end`. What is before `end` is never overwritten, bodies point into it. */
-  private grown = false;
-  /** `input` is overwritten when the call that lent it returns: bodies are copied out of it. */
-  private borrowed = false;
-  /** Where to go on looking for the end of an incomplete line. */
-  private scan = 0;
+  /** What this head says about its framing. */
+  protected readonly framing: FramingFields = new FramingFields();
   private state = START;
   /** Bytes of field lines (or trailer lines) so far, with their CRLFs. */
   private fieldBytes = 0;
   private remaining = 0;
-  private sizeDigits = 0;
-  private extension = "";
-  private extensionBytes = 0;
+  private chunks: ChunkFraming | undefined = undefined;
   private emptyLines = 0;
   /** The text that lines are cut from, while they are; it covers the input up to `textEnd`. */
   private text = "";
@@ -88,12 +83,8 @@ export abstract class MessageParser {
   private refused: Rule | undefined = undefined;
 
   protected constructor(limits: MessageLimits) {
+    super();
     this.limits = limits;
-  }
-
-  /** Bytes fed and not yet consumed. */
-  get buffered(): number {
-    return this.end - this.pos;
   }
 
   /** True where a message has begun and is not complete. */
@@ -104,70 +95,6 @@ export abstract class MessageParser {
   /** True between two messages. */
   protected get awaitsHead(): boolean {
     return this.state === START;
-  }
-
-  /** Gives the next bytes. The parser keeps a reference until they are consumed, and `data` points into them. */
-  feed(bytes: Uint8Array): void {
-    const chunk = asBuffer(bytes);
-    if (this.pos === this.end) {
-      this.input = chunk;
-      this.pos = 0;
-      this.scan = 0;
-      this.end = chunk.length;
-      this.grown = false;
-      return;
-    }
-    const needed = this.end + chunk.length;
-    if (this.grown && needed <= this.input.length) {
-      chunk.copy(this.input, this.end);
-      this.end = needed;
-      return;
-    }
-    // Doubling keeps the copying linear for a head that comes byte by byte.
-    const left = this.end - this.pos;
-    const next = Buffer.allocUnsafe(Math.max(256, 2 * (left + chunk.length)));
-    this.input.copy(next, 0, this.pos, this.end);
-    chunk.copy(next, left);
-    this.scan = Math.max(0, this.scan - this.pos);
-    this.input = next;
-    this.pos = 0;
-    this.end = left + chunk.length;
-    this.grown = true;
-  }
-
-  /**
-   * Gives bytes that stay valid only until {@link keep}, which must be called before they change. Parts of a body are
-   * copied out of them.
-   */
-  lend(bytes: Buffer, length: number): void {
-    if (this.pos !== this.end) {
-      this.feed(bytes.subarray(0, length));
-      return;
-    }
-    this.input = bytes;
-    this.pos = 0;
-    this.scan = 0;
-    this.end = length;
-    this.grown = false;
-    this.borrowed = true;
-  }
-
-  /** Ends the loan: copies what is not consumed yet. */
-  keep(): void {
-    if (!this.borrowed) return;
-    this.borrowed = false;
-    const left = this.end - this.pos;
-    let own = NO_BYTES;
-    if (left > 0) {
-      // With room, as `feed` would: the rest of a head is on its way.
-      own = Buffer.allocUnsafe(Math.max(256, 2 * left));
-      this.input.copy(own, 0, this.pos, this.end);
-    }
-    this.scan = Math.max(0, this.scan - this.pos);
-    this.input = own;
-    this.pos = 0;
-    this.end = left;
-    this.grown = left > 0;
   }
 
   /** The next event. Call until it answers `NEED_MORE` or `FAILED`, or stop where you like to exert back-pressure. */
@@ -205,24 +132,11 @@ export abstract class MessageParser {
   }
 
   /** Lets go of what the last message left behind, so that an idle connection holds nothing. */
-  release(): void {
+  override release(): void {
     this.headers = NO_FIELDS;
     this.data = NO_BYTES;
     this.trailers = NO_FIELDS;
-    if (this.pos !== this.end) return;
-    this.input = NO_BYTES;
-    this.pos = 0;
-    this.end = 0;
-    this.scan = 0;
-    this.grown = false;
-  }
-
-  /** Hands over what is not consumed yet, and forgets it. */
-  takeBuffered(): Buffer {
-    this.keep();
-    const rest = this.input.subarray(this.pos, this.end);
-    this.pos = this.end;
-    return rest;
+    super.release();
   }
 
   /** Reads the start line; undefined where it is well-formed. The line is `text` from `at` to `to`, without CRLF; the same as bytes begins `base` further on in `bytes`. */
@@ -293,7 +207,7 @@ export abstract class MessageParser {
     const to = lf - 1;
     if (to - at > this.lineRoom()) return this.lineRoomRule();
     if (to < at || text.charCodeAt(to) !== 13) return "rfc9112-2.2-bare-lf";
-    return this.state === START ? this.readStartLine(text, at, to, base) : this.fieldRule(text, at, to);
+    return this.state === START ? this.readStartLine(text, at, to, base) : fieldLineRule(text, at, to, this.place);
   }
 
   /** Bytes that the current line may have, without CRLF. */
@@ -320,6 +234,7 @@ export abstract class MessageParser {
   private readStartLine(text: string, at: number, to: number, base: number): Rule | undefined {
     if (at === to) return this.emptyLines++ > 0 ? "rfc9112-2.2-empty-lines" : undefined;
     this.begin();
+    this.framing.begin();
     this.headers = [];
     this.fieldBytes = 0;
     this.emptyLines = 0;
@@ -362,39 +277,15 @@ export abstract class MessageParser {
     return this.field(name, value);
   }
 
-  /** The rule that a complete field line within its limits breaks; there is one, or `readField` had read it. */
-  private fieldRule(text: string, at: number, to: number): Rule {
-    let colon = at;
-    while (colon < to && ((CLASS[text.charCodeAt(colon)] as number) & TOKEN) !== 0) colon++;
-    if (colon === at || colon === to || text.charCodeAt(colon) !== 58) return this.badName(text, at, colon, to);
-    let bad = colon + 1;
-    while (bad < to && ((CLASS[text.charCodeAt(bad)] as number) & VALUE) !== 0) bad++;
-    return badValue(text.charCodeAt(bad));
+  /** A folded line needs one before it; the size line of the last chunk is as good as one. */
+  private get place(): FieldLinePlace {
+    return this.state === FIELDS && this.headers.length === 0 ? "first" : "later";
   }
 
   private trailerField(name: string, value: string): Rule | undefined {
-    const lower = name.toLowerCase();
-    if (FORBIDDEN_TRAILERS.has(lower) || isGuarded(lower)) return "rfc9112-7.1.2-trailer-forbidden";
+    if (isForbiddenTrailer(name.toLowerCase())) return "rfc9112-7.1.2-trailer-forbidden";
     this.trailers.push(name, value);
     return this.trailers.length > 2 * this.limits.trailers ? "limit-trailer-count" : undefined;
-  }
-
-  private badName(text: string, at: number, bad: number, to: number): Rule {
-    const code = text.charCodeAt(bad);
-    if (bad === at && isBlank(code)) {
-      const first = this.state === TRAILERS ? this.trailers.length === 0 : this.headers.length === 0;
-      return first && this.state === FIELDS ? "rfc9112-2.2-space-before-fields" : "rfc9112-5.2-obs-fold";
-    }
-    if (bad === to) return "rfc9112-5-no-colon";
-    if (code === 13) return "rfc9112-2.2-bare-cr";
-    if (code === 0) return "rfc9110-5.5-nul";
-    if (isBlank(code)) {
-      let after = bad;
-      while (after < to && isBlank(text.charCodeAt(after))) after++;
-      if (after < to && text.charCodeAt(after) === 58) return "rfc9112-5.1-space-before-colon";
-    }
-    const colon = text.indexOf(":", bad);
-    return colon < 0 || colon >= to ? "rfc9112-5-no-colon" : "rfc9112-5.1-field-name";
   }
 
   private endLines(): ParserEvent {
@@ -411,18 +302,13 @@ export abstract class MessageParser {
     } else if (framing === 0) {
       this.state = ENDING;
     } else if (framing === CHUNKED) {
-      this.startChunk();
-      this.extensionBytes = 0;
+      this.chunks ??= new ChunkFraming(this.limits);
+      this.chunks.begin();
+      this.state = CHUNK_FRAMING;
     } else {
       this.state = framing === CLOSE_DELIMITED ? UNTIL_CLOSE : RAW;
     }
     return HEAD;
-  }
-
-  private startChunk(): void {
-    this.remaining = 0;
-    this.sizeDigits = 0;
-    this.state = CHUNK_SIZE;
   }
 
   private nextBody(): ParserEvent {
@@ -435,7 +321,10 @@ export abstract class MessageParser {
         }
         case CHUNK_DATA: {
           this.takeData(Math.min(this.remaining, this.end - this.pos));
-          if (this.remaining === 0) this.state = CHUNK_DATA_CR;
+          if (this.remaining === 0) {
+            (this.chunks as ChunkFraming).endData();
+            this.state = CHUNK_FRAMING;
+          }
           return DATA;
         }
         case UNTIL_CLOSE:
@@ -444,17 +333,32 @@ export abstract class MessageParser {
           this.takeData(this.remaining);
           return DATA;
         default: {
-          const rule = this.chunkByte(this.input[this.pos] as number);
-          if (rule !== undefined) return this.fail(rule);
-          this.pos++;
-          if (this.state === TRAILERS) {
-            this.scan = this.pos;
-            return this.pos < this.end ? this.nextLines() : NEED_MORE;
-          }
+          const event = this.nextChunk(this.chunks as ChunkFraming);
+          if (event !== CHUNK) return event;
         }
       }
     }
     return NEED_MORE;
+  }
+
+  /** Reads what stands before the data of a chunk; CHUNK where that follows. */
+  private nextChunk(chunks: ChunkFraming): ParserEvent | typeof CHUNK {
+    while (!chunks.complete) {
+      if (this.pos === this.end) return NEED_MORE;
+      const rule = chunks.take(this.input[this.pos] as number);
+      if (rule !== undefined) return this.fail(rule);
+      this.pos++;
+    }
+    this.remaining = chunks.size;
+    if (chunks.size > 0) {
+      this.state = CHUNK_DATA;
+      return CHUNK;
+    }
+    this.state = TRAILERS;
+    this.trailers = [];
+    this.fieldBytes = 0;
+    this.scan = this.pos;
+    return this.nextLines();
   }
 
   private takeData(length: number): void {
@@ -465,83 +369,4 @@ export abstract class MessageParser {
     this.scan = this.pos;
     this.remaining -= length;
   }
-
-  /** One byte of the framing between chunk data. */
-  private chunkByte(byte: number): Rule | undefined {
-    switch (this.state) {
-      case CHUNK_SIZE:
-        return this.chunkSizeByte(byte);
-      case CHUNK_EXTENSION:
-        if (byte === 13) return this.endExtension();
-        if (byte === 10) return "rfc9112-2.2-bare-lf";
-        return this.extensionByte(byte);
-      case CHUNK_SIZE_LF:
-        if (byte !== 10) return "rfc9112-2.2-bare-cr";
-        return this.chunkSizeEnd();
-      case CHUNK_DATA_CR:
-        if (byte !== 13) return "rfc9112-7.1-chunk-data-end";
-        this.state = CHUNK_DATA_LF;
-        return undefined;
-      default:
-        if (byte !== 10) return "rfc9112-7.1-chunk-data-end";
-        this.startChunk();
-        return undefined;
-    }
-  }
-
-  private chunkSizeByte(byte: number): Rule | undefined {
-    const digit = hexDigit(byte);
-    if (digit >= 0) {
-      this.remaining = this.remaining * 16 + digit;
-      this.sizeDigits++;
-      if (this.remaining > Number.MAX_SAFE_INTEGER) return "rfc9112-7.1-chunk-size-overflow";
-      return this.sizeDigits > MOST_SIZE_DIGITS ? "rfc9112-7.1-chunk-size" : undefined;
-    }
-    if (byte === 10) return "rfc9112-2.2-bare-lf";
-    if (this.sizeDigits === 0) return "rfc9112-7.1-chunk-size";
-    if (byte === 13) {
-      this.state = CHUNK_SIZE_LF;
-      return undefined;
-    }
-    if (byte !== 59) return "rfc9112-7.1-chunk-size";
-    this.extension = "";
-    this.state = CHUNK_EXTENSION;
-    return this.extensionByte(byte);
-  }
-
-  private extensionByte(byte: number): Rule | undefined {
-    if (((CLASS[byte] as number) & VALUE) === 0) return "rfc9112-7.1.1-chunk-extension";
-    this.extension += String.fromCharCode(byte);
-    this.extensionBytes++;
-    const tooLong =
-      this.extension.length > this.limits.chunkExtension || this.extensionBytes > this.limits.chunkExtensions;
-    return tooLong ? "limit-chunk-extension" : undefined;
-  }
-
-  private endExtension(): Rule | undefined {
-    if (!EXTENSION.test(this.extension)) return "rfc9112-7.1.1-chunk-extension";
-    this.state = CHUNK_SIZE_LF;
-    return undefined;
-  }
-
-  private chunkSizeEnd(): undefined {
-    if (this.remaining > 0) {
-      this.state = CHUNK_DATA;
-      return;
-    }
-    this.state = TRAILERS;
-    this.trailers = [];
-    this.fieldBytes = 0;
-  }
-}
-
-function badValue(code: number): Rule {
-  if (code === 13) return "rfc9112-2.2-bare-cr";
-  return code === 0 ? "rfc9110-5.5-nul" : "rfc9110-5.5-field-value";
-}
-
-function hexDigit(byte: number): number {
-  if (byte >= 48 && byte <= 57) return byte - 48;
-  const lower = byte | 32;
-  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
 }

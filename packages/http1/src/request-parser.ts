@@ -1,6 +1,6 @@
 import { isAuthority, isAuthorityWithPort, sameAuthority } from "./authority.ts";
 import { BACKSLASH, CLASS, TARGET, TOKEN, isToken, listElements } from "./characters.ts";
-import { CLOSE, KEEP_ALIVE, UPGRADE, connectionFlags, contentLength, transferCodingRule } from "./framing.ts";
+import { UPGRADE } from "./framing.ts";
 import { DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
 import { CHUNKED, MessageParser } from "./message-parser.ts";
 import type { Rule } from "./rules.ts";
@@ -30,11 +30,6 @@ export class RequestParser extends MessageParser {
   authority = "";
   /** Scheme of an absolute-form target, else empty. */
   targetScheme: "http" | "https" | "" = "";
-  version: "1.0" | "1.1" = "1.1";
-  /** Body length in bytes, -1 where it is chunked. */
-  bodyLength = 0;
-  /** Whether the client lets the connection persist after this exchange. */
-  keepAlive = true;
   /** Whether the client waits for 100 Continue before it sends the body. */
   expectsContinue = false;
   /** First protocol of a valid Upgrade field that Connection names, lower-cased. Never where there is a body. */
@@ -45,9 +40,6 @@ export class RequestParser extends MessageParser {
   private host = "";
   /** The last Host that was found valid: on one connection it rarely changes. */
   private knownHost = "";
-  private coding: string | undefined = undefined;
-  private lengths = 0;
-  private options = 0;
   private protocols = "";
 
   constructor(limits: MessageLimits = DEFAULT_LIMITS) {
@@ -71,10 +63,7 @@ export class RequestParser extends MessageParser {
     this.host = "";
     this.authority = "";
     this.targetScheme = "";
-    this.coding = undefined;
-    this.lengths = 0;
     this.bodyLength = 0;
-    this.options = 0;
     this.protocols = "";
     this.expectsContinue = false;
     this.upgrade = undefined;
@@ -138,17 +127,8 @@ export class RequestParser extends MessageParser {
         if (name.toLowerCase() === "upgrade")
           this.protocols = this.protocols === "" ? value : `${this.protocols},${value}`;
         return undefined;
-      case 10:
-        return name === "Connection" || name.toLowerCase() === "connection" ? this.connectionField(value) : undefined;
-      case 14:
-        return name.toLowerCase() === "content-length" ? this.lengthField(value) : undefined;
-      case 17:
-        if (name.toLowerCase() === "transfer-encoding") {
-          this.coding = this.coding === undefined ? value : `${this.coding},${value}`;
-        }
-        return undefined;
       default:
-        return undefined;
+        return this.framing.take(name, value);
     }
   }
 
@@ -170,29 +150,16 @@ export class RequestParser extends MessageParser {
     return undefined;
   }
 
-  private connectionField(value: string): Rule | undefined {
-    const flags = connectionFlags(value);
-    if (typeof flags === "string") return flags;
-    this.options |= flags;
-    return undefined;
-  }
-
-  private lengthField(value: string): Rule | undefined {
-    if (this.lengths++ > 0) return "rfc9112-6.3-cl-repeated";
-    const length = contentLength(value);
-    if (typeof length === "string") return length;
-    this.bodyLength = length;
-    return undefined;
-  }
-
   protected headEnd(): number | Rule {
-    const rule = this.hostRule() ?? (this.coding === undefined ? undefined : this.codingRule(this.coding));
+    const { framing } = this;
+    const rule = this.hostRule() ?? framing.codingRule(this.version);
     if (rule !== undefined) return rule;
-    const old = this.version === "1.0";
-    this.keepAlive = (this.options & CLOSE) === 0 && (!old || (this.options & KEEP_ALIVE) !== 0);
+    this.keepAlive = framing.persists(this.version);
+    this.bodyLength = framing.coding === undefined ? framing.length : -1;
     if (this.bodyLength !== 0) return this.bodyRule() ?? (this.bodyLength < 0 ? CHUNKED : this.bodyLength);
     this.expectsContinue = false;
-    if ((this.options & UPGRADE) !== 0 && !old && this.protocols !== "") this.upgrade = firstProtocol(this.protocols);
+    if ((framing.options & UPGRADE) !== 0 && this.version === "1.1" && this.protocols !== "")
+      this.upgrade = firstProtocol(this.protocols);
     return 0;
   }
 
@@ -205,13 +172,6 @@ export class RequestParser extends MessageParser {
     // CONNECT and absolute-form carry the authority themselves; the port of CONNECT is part of it.
     const scheme = this.targetScheme === "" ? (this.authority.endsWith(":443") ? "https" : "http") : this.targetScheme;
     return sameAuthority(this.authority, this.host, scheme) ? undefined : "rfc9112-3.2.2-host-mismatch";
-  }
-
-  private codingRule(coding: string): Rule | undefined {
-    if (this.lengths > 0) return "rfc9112-6.1-te-and-cl";
-    if (this.version === "1.0") return "rfc9112-6.1-te-in-1.0";
-    this.bodyLength = -1;
-    return transferCodingRule(coding);
   }
 
   private bodyRule(): Rule | undefined {

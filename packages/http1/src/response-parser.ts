@@ -1,5 +1,4 @@
 import { CLASS, VALUE } from "./characters.ts";
-import { CLOSE, KEEP_ALIVE, connectionFlags, contentLength, transferCodingRule } from "./framing.ts";
 import { DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
 import { CHUNKED, CLOSE_DELIMITED, MessageParser, TUNNEL, type ParserEvent } from "./message-parser.ts";
 import type { Rule } from "./rules.ts";
@@ -23,21 +22,12 @@ export interface ExpectedResponse {
 export class ResponseParser extends MessageParser {
   status = 0;
   reason = "";
-  version: "1.0" | "1.1" = "1.1";
-  /** Body length in bytes, -1 where it is not known beforehand. */
-  bodyLength = 0;
-  /** Whether the connection may be used again after this response. */
-  keepAlive = true;
   /** True for a 1xx head other than 101. */
   interim = false;
 
   protected readonly startLineRule = "limit-status-line";
   private readonly expected: ExpectedResponse[] = [];
   private interims = 0;
-  private coding: string | undefined = undefined;
-  private lengths = 0;
-  private length = 0;
-  private options = 0;
 
   constructor(limits: MessageLimits = DEFAULT_LIMITS) {
     super(limits);
@@ -58,10 +48,7 @@ export class ResponseParser extends MessageParser {
   }
 
   protected begin(): void {
-    this.coding = undefined;
-    this.lengths = 0;
-    this.length = 0;
-    this.options = 0;
+    this.bodyLength = 0;
   }
 
   protected startLine(text: string, at: number, to: number): Rule | undefined {
@@ -88,39 +75,12 @@ export class ResponseParser extends MessageParser {
   }
 
   protected field(name: string, value: string): Rule | undefined {
-    switch (name.length) {
-      case 10:
-        return name.toLowerCase() === "connection" ? this.connectionField(value) : undefined;
-      case 14:
-        return name.toLowerCase() === "content-length" ? this.lengthField(value) : undefined;
-      case 17:
-        if (name.toLowerCase() === "transfer-encoding") {
-          this.coding = this.coding === undefined ? value : `${this.coding},${value}`;
-        }
-        return undefined;
-      default:
-        return undefined;
-    }
-  }
-
-  private connectionField(value: string): Rule | undefined {
-    const flags = connectionFlags(value);
-    if (typeof flags === "string") return flags;
-    this.options |= flags;
-    return undefined;
-  }
-
-  private lengthField(value: string): Rule | undefined {
-    if (this.lengths++ > 0) return "rfc9112-6.3-cl-repeated";
-    const length = contentLength(value);
-    if (typeof length === "string") return length;
-    this.length = length;
-    return undefined;
+    return this.framing.take(name, value);
   }
 
   protected headEnd(): number | Rule {
     const request = this.expected[0] as ExpectedResponse;
-    this.keepAlive = (this.options & CLOSE) === 0 && (this.version === "1.1" || (this.options & KEEP_ALIVE) !== 0);
+    this.keepAlive = this.framing.persists(this.version);
     this.interim = this.status < 200 && this.status !== 101;
     if (this.interim) {
       if (++this.interims > this.limits.interim) return "limit-interim";
@@ -128,9 +88,9 @@ export class ResponseParser extends MessageParser {
       this.expected.shift();
       this.interims = 0;
     }
-    const rule = this.codingRule() ?? this.switchRule(request);
+    const rule = this.framing.codingRule(this.version) ?? this.switchRule(request);
     if (rule !== undefined) return rule;
-    const framing = this.framing(request);
+    const framing = this.bodyFraming(request);
     if (typeof framing === "number") {
       this.bodyLength = framing < 0 ? -1 : framing;
       if (framing === CLOSE_DELIMITED || framing === TUNNEL) this.keepAlive = false;
@@ -138,28 +98,21 @@ export class ResponseParser extends MessageParser {
     return framing;
   }
 
-  private codingRule(): Rule | undefined {
-    if (this.coding === undefined) return undefined;
-    if (this.lengths > 0) return "rfc9112-6.1-te-and-cl";
-    if (this.version === "1.0") return "rfc9112-6.1-te-in-1.0";
-    return transferCodingRule(this.coding);
-  }
-
   private switchRule(request: ExpectedResponse): Rule | undefined {
     return this.status === 101 && request.upgrade !== true ? "rfc9110-15.2-unexpected-101" : undefined;
   }
 
   /** RFC 9112 §6.3, in its order. */
-  private framing(request: ExpectedResponse): number | Rule {
+  private bodyFraming(request: ExpectedResponse): number | Rule {
     const tunnel = this.status === 101 || (request.method === "CONNECT" && this.status >= 200 && this.status < 300);
     if (tunnel || this.status < 200 || this.status === 204) {
-      if (this.coding !== undefined) return "rfc9112-6.1-te-without-body";
-      if (this.length > 0) return "rfc9110-8.6-cl-without-body";
+      if (this.framing.coding !== undefined) return "rfc9112-6.1-te-without-body";
+      if (this.framing.length > 0) return "rfc9110-8.6-cl-without-body";
       return tunnel ? TUNNEL : 0;
     }
     if (request.method === "HEAD" || this.status === 304) return 0;
-    if (this.coding !== undefined) return CHUNKED;
-    return this.lengths > 0 ? this.length : CLOSE_DELIMITED;
+    if (this.framing.coding !== undefined) return CHUNKED;
+    return this.framing.lengths > 0 ? this.framing.length : CLOSE_DELIMITED;
   }
 }
 

@@ -1,7 +1,7 @@
 import { isAuthority, isAuthorityWithPort } from "./authority.ts";
 import { CLASS, TARGET, isFieldValue, isToken } from "./characters.ts";
 import { Http1Error } from "./error.ts";
-import { CONNECTION_FIELDS, FORBIDDEN_TRAILERS } from "./fields.ts";
+import { CONNECTION_FIELDS, isForbiddenTrailer } from "./fields.ts";
 import { contentLength } from "./framing.ts";
 import { statusLine } from "./status.ts";
 
@@ -253,7 +253,7 @@ export function chunkSize(bytes: number): string {
 export function lastChunk(trailers: readonly string[]): string {
   if (trailers.length === 0) return "0\r\n\r\n";
   for (let at = 0; at < trailers.length; at += 2) {
-    if (FORBIDDEN_TRAILERS.has((trailers[at] as string).toLowerCase())) throw new Http1Error("misuse-trailer-field");
+    if (isForbiddenTrailer((trailers[at] as string).toLowerCase())) throw new Http1Error("misuse-trailer-field");
   }
   block.read(trailers);
   return `0\r\n${block.lines}\r\n`;
