@@ -128,7 +128,12 @@ export interface Exchange {
 
   /** An interim response, 100 to 199 except 101. Ignored towards HTTP/1.0 clients. */
   inform(status: number, headers: HeaderList): void;
-  /** The whole response at once, in one write where it fits. Content-Length is added. */
+  /**
+   * The whole response at once, in one write where it fits. Content-Length is added.
+   *
+   * A frozen list (`Object.freeze`) is a promise: when it comes again with the same body, the body's bytes are the same
+   * too. A transport may then keep what it made of both. Give lists that are not frozen where that does not hold.
+   */
   respond(status: number, headers: HeaderList, body: WholeBody): void;
   /** Begins a response whose body follows by `write` and `end`. Without Content-Length in the list, its length is unknown. */
   start(status: number, headers: HeaderList): void;

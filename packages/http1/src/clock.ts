@@ -11,7 +11,12 @@ export class Clock {
 
   /** `Date: …` with CRLF (RFC 9110 §6.6.1). */
   dateLine(): string {
-    const second = Math.floor(this.now() / 1000);
+    return this.dateLineAt(this.now());
+  }
+
+  /** The same for a time that was read a moment ago: reading the clock costs more than the rest. */
+  dateLineAt(time: number): string {
+    const second = Math.floor(time / 1000);
     if (second !== this.second) {
       this.second = second;
       this.line = `Date: ${new Date(second * 1000).toUTCString()}\r\n`;

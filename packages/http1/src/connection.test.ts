@@ -230,6 +230,54 @@ describe("plain exchanges", () => {
   });
 });
 
+describe("frozen lists: the answer is kept for the next time", () => {
+  const headers = Object.freeze(["Content-Type", "text/plain"]) as HeaderList;
+  const whole = (text: string, close = false): string =>
+    `HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n${DATE}${close ? "Connection: close\r\n" : ""}Content-Length: ${text.length}\r\n\r\n${text}`;
+
+  /** What a request gets, on a connection of its own, at a time. */
+  function ask(request: string, body: Uint8Array, list = headers, now = 0, status = 200): string {
+    const it = rig((exchange) => exchange.respond(status, list, body), { clock: new Clock(() => now) });
+    it.send(request);
+    return it.sink.take();
+  }
+
+  test.each([1, 8_192, 8_193, 20_000])("%i bytes: the same bytes each time", (size) => {
+    const body = Buffer.alloc(size, "ab\xff", "latin1");
+    const expected = whole(body.toString("latin1"));
+    const sent = [1, 2, 3].map(() => ask(GET, body));
+    expect(sent.every((text) => text === expected)).toBe(true);
+  });
+
+  test("Date goes on, HEAD has no body, the end of the connection is announced, HTTP/1.0 is asked", () => {
+    const body = Buffer.from("kept");
+    expect(ask(GET, body)).toBe(whole("kept"));
+    expect(ask(GET, body)).toBe(whole("kept"));
+    expect(ask(GET, body, headers, 1000)).toContain("Date: Thu, 01 Jan 1970 00:00:01 GMT");
+    expect(ask(GET, body)).toBe(whole("kept"));
+    expect(ask("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", body)).toBe(whole("kept").slice(0, -4));
+    expect(ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", body)).toBe(whole("kept", true));
+    expect(ask("GET / HTTP/1.0\r\n\r\n", body)).toBe(whole("kept", true));
+    expect(ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", body)).toContain("Connection: keep-alive\r\n");
+    expect(ask(GET, body)).toBe(whole("kept"));
+  });
+
+  test("another body or status with the same list is another answer", () => {
+    expect(ask(GET, Buffer.from("one"))).toBe(whole("one"));
+    expect(ask(GET, Buffer.from("other"))).toBe(whole("other"));
+    expect(ask(GET, Buffer.from("other"), headers, 0, 404)).toContain("HTTP/1.1 404 Not Found\r\n");
+  });
+
+  test("a list that can change is read again each time", () => {
+    const open = ["Content-Type", "text/plain"];
+    const body = Buffer.from("body");
+    expect(ask(GET, body, open)).toBe(whole("body"));
+    open[1] = "text/html";
+    body.write("BODY");
+    expect(ask(GET, body, open)).toBe(whole("BODY").replace("text/plain", "text/html"));
+  });
+});
+
 describe("HTTP/1.0", () => {
   test("closes after the response", () => {
     const it = rig(ok);

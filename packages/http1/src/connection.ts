@@ -98,6 +98,9 @@ export class ServerConnection implements ExchangeConnection {
   private blocked = false;
   private readingPaused = false;
   private pumping = false;
+  /** The handler is being called, for a request of this time. */
+  private dispatching = false;
+  private dispatchedAt = 0;
   /** The client closed its half. */
   private peerEnded = false;
   private ourHalfEnded = false;
@@ -218,7 +221,9 @@ export class ServerConnection implements ExchangeConnection {
   // — what exchanges ask for —
 
   dateLine(): string {
-    return this.settings.clock.dateLine();
+    const { clock } = this.settings;
+    // Inside the handler hardly any time has passed since the request was dispatched.
+    return this.dispatching ? clock.dateLineAt(this.dispatchedAt) : clock.dateLine();
   }
 
   closesAfter(exchange: Http1Exchange): boolean {
@@ -347,7 +352,8 @@ export class ServerConnection implements ExchangeConnection {
       return;
     }
     this.requests++;
-    const exchange = new Http1Exchange(parser, this, this.settings.clock.now());
+    this.dispatchedAt = this.settings.clock.now();
+    const exchange = new Http1Exchange(parser, this, this.dispatchedAt);
     this.exchange = exchange;
     this.discarded = 0;
     if (parser.bodyLength === 0) {
@@ -357,10 +363,13 @@ export class ServerConnection implements ExchangeConnection {
     } else {
       this.timer.bodyBegun();
     }
+    this.dispatching = true;
     try {
       this.handler(exchange);
     } catch (error) {
       this.handlerFailed(exchange, error);
+    } finally {
+      this.dispatching = false;
     }
   }
 

@@ -12,6 +12,7 @@ import { listElements } from "./characters.ts";
 import { Http1Error } from "./error.ts";
 import { type ConnectionFacts, RequestFacts, type Trust, forwardedScheme } from "./facts.ts";
 import { fieldValue } from "./fields.ts";
+import { findReady, keepReady } from "./ready.ts";
 import type { RequestParser } from "./request-parser.ts";
 import {
   CHUNKED_FRAMING,
@@ -184,14 +185,33 @@ export class Http1Exchange implements Exchange {
   // Hot path: one string, or one buffer, in one write.
   respond(status: number, headers: HeaderList, body: WholeBody): void {
     if (!this.mayStart()) return;
+    if (body !== null && typeof body !== "string" && this.respondReady(status, headers, body)) return;
     const text = typeof body === "string";
     const length = body === null ? 0 : text ? Buffer.byteLength(body) : body.length;
-    const head = this.wholeHead(status, headers, length);
+    const dateLine = this.connection.dateLine();
+    const head = this.wholeHead(status, headers, length, dateLine);
+    if (body !== null && !text && this.repeatable()) keepReady(headers, status, body, dateLine, head, TEXT_BYTES);
     this.phase = WRITTEN;
     if (length === 0 || this.muted) this.connection.send(head);
     else if (text && length === body.length && length <= PART_BYTES) this.connection.send(head + body);
     else this.sendBytes(head, body as Uint8Array | string, length);
     this.connection.responseWritten(this);
+  }
+
+  /** Hot path of files that are kept: nothing is put together. False where the answer is not ready yet. */
+  private respondReady(status: number, headers: HeaderList, body: Uint8Array): boolean {
+    const found = findReady(headers, status, body, this.connection.dateLine());
+    if (found === undefined || this.connectionLine() !== "" || this.head.method === "HEAD") return false;
+    this.phase = WRITTEN;
+    if (found.whole === undefined) this.sendBytes(found.head, body, body.length);
+    else this.connection.send(found.whole);
+    this.connection.responseWritten(this);
+    return true;
+  }
+
+  /** Whether this response is what any other client of today's kind would get. */
+  private repeatable(): boolean {
+    return this.keepAlive && !this.muted && this.head.version === "1.1";
   }
 
   start(status: number, headers: HeaderList): void {
@@ -297,7 +317,7 @@ export class Http1Exchange implements Exchange {
   }
 
   /** Head of a response whose body is known: what Content-Length says, and whether it stands there at all (RFC 9110 §8.6). */
-  private wholeHead(status: number, headers: HeaderList, length: number): string {
+  private wholeHead(status: number, headers: HeaderList, length: number, dateLine: string): string {
     const fields = readFields(headers);
     this.muted = isBodiless(status) || this.head.method === "HEAD";
     let framing = length;
@@ -305,7 +325,7 @@ export class Http1Exchange implements Exchange {
     else if (status === 205) framing = 0;
     else if (this.muted && fields.length >= 0) framing = fields.length;
     else if (this.muted && length === 0) framing = NO_FRAMING;
-    return responseHead(status, fields, framing, this.connection.dateLine(), this.connectionLine());
+    return responseHead(status, fields, framing, dateLine, this.connectionLine());
   }
 
   private connectionLine(): string {

@@ -46,7 +46,8 @@ export class FileVersion implements Validators {
     const name = basename(real);
     const cache = cacheControl(rules.cacheControl, name);
     const shared = ["ETag", this.etag, ...(cache === undefined ? [] : ["Cache-Control", cache]), ...rules.fields];
-    this.headers = [
+    // Frozen: neither the fields nor the body of a version ever change, so transports may keep what they make of them.
+    this.headers = Object.freeze([
       "Content-Type",
       contentType(name),
       "Last-Modified",
@@ -54,7 +55,7 @@ export class FileVersion implements Validators {
       "Accept-Ranges",
       "bytes",
       ...shared,
-    ];
+    ]) as HeaderList;
     this.headersNotModified = shared;
     this.checkedAt = now;
   }
