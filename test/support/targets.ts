@@ -83,9 +83,9 @@ export const targets: readonly TargetKind[] = [
 ];
 
 async function startReference(): Promise<{ upstream: string; stop: () => void }> {
-  const child: ChildProcess = spawn(process.execPath, ["--conditions=@portico/source", reference], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  // As large as the heads that the proxy lets through; Node's own limit is half of that.
+  const args = ["--max-http-header-size=65536", "--conditions=@portico/source", reference];
+  const child: ChildProcess = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   let output = "";
   const upstream = await new Promise<string>((resolve, reject) => {
     child.stdout?.on("data", (chunk: Buffer) => {

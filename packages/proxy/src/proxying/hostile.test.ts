@@ -145,6 +145,46 @@ describe("a hostile server", () => {
   });
 });
 
+describe("a response is taken up to its limit, and no further:", () => {
+  const STATUS_LINE = 8192; // bytes, without CRLF
+  const HEAD = 64 * 1024; // bytes of all field lines with their CRLFs
+  const FIELDS = 1000;
+  const INTERIM = 32;
+  const CHUNK_EXTENSION = 256;
+  const TRAILER = 8192; // bytes of all trailer lines with their CRLFs
+  const TRAILERS = 32;
+  const OK = "HTTP/1.1 200 OK\r\n";
+  const LENGTH = "Content-Length: 2\r\n";
+  const CHUNKED = `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`;
+
+  it.each<[what: string, most: number, response: (amount: number) => string]>([
+    ["bytes of the status line", STATUS_LINE, (n) => `HTTP/1.1 200 ${"x".repeat(n - 13)}\r\n${LENGTH}\r\nok`],
+    ["bytes of the head, in one field", HEAD, (n) => `${OK}X: ${"x".repeat(n - LENGTH.length - 5)}\r\n${LENGTH}\r\nok`],
+    ["fields", FIELDS, (n) => `${OK}${"X: y\r\n".repeat(n - 1)}${LENGTH}\r\nok`],
+    ["interim responses", INTERIM, (n) => `${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(n)}${OK}${LENGTH}\r\nok`],
+  ])("%s", async (_what, most, response) => {
+    const [at, beyond] = [await answering(response(most)), await answering(response(most + 1))];
+    const front = await stage.front({ servers: [at.address] });
+    const other = await stage.front({ servers: [beyond.address] });
+    expect(await ask(front.port, { method: "POST" })).toMatchObject({ status: 200, text: "ok" });
+    expect((await ask(other.port, { method: "POST" })).status).toBe(502);
+    expect(other.upstream.status().servers[0]!.inFlight).toBe(0);
+  });
+
+  it.each<[what: string, most: number, response: (amount: number) => string]>([
+    ["bytes of a chunk extension", CHUNK_EXTENSION, (n) => `${CHUNKED}1;${"x".repeat(n - 1)}\r\n!\r\n0\r\n\r\n`],
+    ["bytes of trailers", TRAILER, (n) => `${CHUNKED}1\r\n!\r\n0\r\nX: ${"x".repeat(n - 5)}\r\n\r\n`],
+    ["trailers", TRAILERS, (n) => `${CHUNKED}1\r\n!\r\n0\r\n${"X: y\r\n".repeat(n)}\r\n`],
+  ])("%s", async (_what, most, response) => {
+    const [at, beyond] = [await answering(response(most)), await answering(response(most + 1))];
+    const front = await stage.front({ servers: [at.address] });
+    const other = await stage.front({ servers: [beyond.address] });
+    expect(await ask(front.port, { method: "POST" })).toMatchObject({ status: 200, text: "ok!" });
+    // It has begun: only the end of the connection can say that it is not whole.
+    await expect(ask(other.port, { method: "POST" })).rejects.toMatchObject({ code: "ECONNRESET" });
+  });
+});
+
 describe("a client that leaves", () => {
   it("while its body is stored leaves no file and bothers nobody", async () => {
     let called = 0;

@@ -267,6 +267,7 @@ export function ask(port: number, options: AskOptions = {}): Promise<Answer> {
       ...options.headers,
     },
     agent: false,
+    maxHeaderSize: 1024 * 1024,
   });
   request.on("error", reject);
   if (options.onInformation !== undefined) {
