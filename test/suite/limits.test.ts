@@ -24,7 +24,7 @@ interface Limit {
   readonly most: number;
   /** The status beyond. */
   readonly beyond: number;
-  request(amount: number): string;
+  readonly request: (amount: number) => string;
 }
 
 const limits: readonly Limit[] = [

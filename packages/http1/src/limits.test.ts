@@ -27,7 +27,7 @@ interface Case {
   readonly limit: keyof MessageLimits;
   readonly rule: Rule;
   /** A message that takes exactly so much of what is limited, where the limits are these. */
-  message(amount: number, limits: MessageLimits, start: string): string;
+  readonly message: (amount: number, limits: MessageLimits, start: string) => string;
 }
 
 const REQUEST = "POST / HTTP/1.1\r\n";

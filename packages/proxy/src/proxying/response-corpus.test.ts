@@ -136,7 +136,7 @@ describe("a server's response", () => {
   it.each(invalid)("$name does not", async (each) => {
     const { messages, whole } = read(await received("response-invalid", each), each.method);
     const final = messages.filter(({ status }) => status >= 200);
-    if (/^rfc9112-6\.3-excess-data--/.test(each.name)) {
+    if (each.name.startsWith("rfc9112-6.3-excess-data--")) {
       // The message itself was whole; what stood behind it must be gone.
       expect(final).toHaveLength(1);
       expect(final[0]!.body).toMatch(/^(?:ok)?$/);
