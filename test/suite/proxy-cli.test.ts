@@ -109,7 +109,7 @@ describe("bad input has one clear message and an exit code", () => {
       file("used.json", JSON.stringify({ listen: [`127.0.0.1:${port}`], ...answer("") })),
     );
     expect([code, output]).toEqual([
-      1,
+      5,
       `portico-proxy: cannot listen on http://127.0.0.1:${port}: another process already listens there\n`,
     ]);
     other.close();
@@ -120,7 +120,7 @@ describe("bad input has one clear message and an exit code", () => {
       "-c",
       file("addr.json", JSON.stringify({ listen: ["192.0.2.1:80"], ...answer("") })),
     );
-    expect([code, output]).toEqual([1, expect.stringContaining("no interface of this machine has that address")]);
+    expect([code, output]).toEqual([5, expect.stringContaining("no interface of this machine has that address")]);
   });
 
   test("and leaves nothing behind", () => {

@@ -32,7 +32,12 @@ const cases: readonly Case[] = [
     code: 2,
     message: /^unknown option '--wrokers' \(Did you mean --workers\?\)$/,
   },
-  { what: "wrong value", args: ["tsgi.ts", "-w", "many"], code: 2, message: /^--workers many: not a value it takes$/ },
+  {
+    what: "wrong value",
+    args: ["tsgi.ts", "-w", "many"],
+    code: 2,
+    message: /^--workers many: expected number, or "auto"$/,
+  },
   { what: "no application", args: [], code: 2, message: /^no application was named: portico-server MODULE/ },
   {
     what: "wrong flag in the environment",

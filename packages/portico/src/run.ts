@@ -2,13 +2,11 @@
 import { readFileSync } from "node:fs";
 import { basename, relative, resolve } from "node:path";
 import { SignalQueue } from "@portico/supervisor";
+import { EXIT } from "@portico/supervisor/exit-codes";
 import { parseCommandLine, type ServeOptions } from "./command.ts";
 import { PorticoError } from "./error.ts";
 import { type RunningStack, serve, type StopMode } from "./serve.ts";
 
-const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
-const EXIT_BIND = 5;
 /** How long Ctrl-C lets requests finish: most take milliseconds, and nobody likes to wait at a terminal. */
 const INTERRUPT_GRACE_MS = 1_000;
 
@@ -145,10 +143,9 @@ function describe(error: unknown): string {
 }
 
 function exitCodeOf(error: unknown): number {
-  if (error instanceof PorticoError) return error.code === "runtime-folder" ? EXIT_FAILURE : EXIT_USAGE;
-  const { code, exitCode } = error as { code?: unknown; exitCode?: unknown };
-  if (code === "listen-failed") return EXIT_BIND; // portico-proxy alone ends with 1; here both tiers end alike
-  return typeof exitCode === "number" ? exitCode : EXIT_FAILURE;
+  if (error instanceof PorticoError) return error.code === "runtime-folder" ? EXIT.failed : EXIT.usage;
+  const { exitCode } = error as { exitCode?: unknown };
+  return typeof exitCode === "number" ? exitCode : EXIT.failed;
 }
 
 function version(): string {

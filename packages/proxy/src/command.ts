@@ -12,6 +12,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { SignalQueue } from "@portico/supervisor";
+import { EXIT } from "@portico/supervisor/exit-codes";
 import { Command, CommanderError } from "commander";
 import { loadConfig, printConfig } from "./config/load.ts";
 import { PorticoProxyError } from "./errors.ts";
@@ -26,9 +27,6 @@ const DEFAULT_FILES = [
   "portico.config.yaml",
   "portico.config.yml",
 ];
-
-const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
 
 /** Where the command writes; replaced in tests. */
 export interface CommandOutput {
@@ -140,8 +138,8 @@ export async function main(args: readonly string[], output: CommandOutput = STAN
     return 0;
   } catch (error) {
     // Commander has said what was wrong.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     output.err(`portico-proxy: ${messageOf(error)}\n`);
-    return error instanceof PorticoProxyError ? error.exitCode : EXIT_FAILURE;
+    return error instanceof PorticoProxyError ? error.exitCode : EXIT.failed;
   }
 }

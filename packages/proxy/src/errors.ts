@@ -13,6 +13,8 @@
  * | `needs-restart` | a setting changed that only a restart can apply; nothing was changed | restart |
  * | `usage` | wrong flag or argument on the command line | see `--help` |
  */
+import { EXIT } from "@portico/supervisor/exit-codes";
+
 export type ProxyErrorCode =
   | "config-unreadable"
   | "config-syntax"
@@ -23,16 +25,16 @@ export type ProxyErrorCode =
   | "needs-restart"
   | "usage";
 
-/** Exit code of the command per error code: 2 what was asked cannot be understood, 1 it could not be done. */
+/** Exit code of the command per error code. */
 const EXIT_CODES: Record<ProxyErrorCode, number> = {
-  "config-unreadable": 2,
-  "config-syntax": 2,
-  "config-invalid": 2,
-  "listen-failed": 1,
-  "start-failed": 1,
-  "reload-failed": 1,
-  "needs-restart": 1,
-  usage: 2,
+  "config-unreadable": EXIT.usage,
+  "config-syntax": EXIT.usage,
+  "config-invalid": EXIT.usage,
+  "listen-failed": EXIT.bind,
+  "start-failed": EXIT.failed,
+  "reload-failed": EXIT.failed,
+  "needs-restart": EXIT.failed,
+  usage: EXIT.usage,
 };
 
 /** One thing that is wrong in a configuration, and what would be right. */

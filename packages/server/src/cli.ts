@@ -5,9 +5,10 @@ import { SignalQueue } from "@portico/supervisor";
 import { checkApplication } from "./check-application.ts";
 import { parseCommandLine, splitWords } from "./command.ts";
 import type { CommandLine } from "./command.ts";
-import { loadConfiguration, printableConfiguration } from "./configuration.ts";
+import { loadConfiguration } from "./configuration.ts";
 import type { ConfigurationSources } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
+import { configurationJson, printableConfiguration } from "./print-configuration.ts";
 import { openLog, type ServerLog } from "./log.ts";
 import { startServer } from "./server.ts";
 import type { RunningServer } from "./server.ts";
@@ -33,10 +34,11 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<num
   }
   const extra = parseCommandLine(splitWords(env["PORTICO_SERVER_ARGS"] ?? ""), version, "PORTICO_SERVER_ARGS");
   const sources = sourcesOf(line, extra, env);
-  const { config, file } = await loadConfiguration(sources);
+  const loaded = await loadConfiguration(sources);
+  const { config, file } = loaded;
   switch (line.action) {
     case "print-config":
-      process.stdout.write(`${printableConfiguration(config)}\n`);
+      process.stdout.write(`${line.json ? configurationJson(loaded) : printableConfiguration(loaded)}\n`);
       return 0;
     case "check-config": {
       const application = await checkApplication(config, process.cwd());

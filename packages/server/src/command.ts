@@ -1,9 +1,11 @@
 /** The command line, made from the rows of the schema. Reads text; does nothing. */
 import { Command, CommanderError, Option } from "commander";
 import { PorticoServerError } from "./error.ts";
+import { expectation } from "./expectation.ts";
 import { SETTINGS } from "./settings.ts";
 import { SIGNALS } from "./signals.ts";
 import type { ServerConfig, Setting, SettingName } from "./settings.ts";
+import { TLS_FLAGS, TLS_IS_THE_FRONTS_JOB } from "./tls.ts";
 
 /** What was asked for on a command line. */
 export interface CommandLine {
@@ -11,12 +13,17 @@ export interface CommandLine {
   /** `--config` */
   readonly configFile: string | undefined;
   readonly action: "serve" | "check-config" | "print-config";
+  /** `--json`: what is printed is for machines. */
+  readonly json: boolean;
   /** Set where the answer is only text (`--help`, `--version`): print it and exit 0. */
   readonly text: string | undefined;
 }
 
 const EPILOGUE = `
-Precedence: command line, PORTICO_SERVER_ARGS, server.config.ts, defaults.
+Precedence: command line, PORTICO_SERVER_ARGS, WEB_CONCURRENCY, server.config.ts, defaults.
+
+Commands to a running server: status, workers, scale, reload, restart, kill, dump, stop, profile, heap, metrics
+(portico-server COMMAND --help).
 
 Signals:
 ${Object.entries(SIGNALS)
@@ -38,7 +45,8 @@ export function parseCommandLine(args: readonly string[], version: string, origi
     .version(version, "-V, --version")
     .option("-c, --config <file>", "configuration file (default: server.config.ts where there is one)")
     .option("--check-config", "check the configuration, load the application once, and exit")
-    .option("--print-config", "print the configuration as it would be used, and exit")
+    .option("--print-config", "print the configuration as it would be used, and where each value is from, and exit")
+    .option("--json", "with --print-config: print JSON")
     .addHelpText("after", EPILOGUE)
     .exitOverride()
     .configureOutput({
@@ -48,9 +56,9 @@ export function parseCommandLine(args: readonly string[], version: string, origi
   const keys = new Map<string, Setting>();
   for (const setting of SETTINGS) {
     if (setting.meta.flags === undefined) continue;
-    const option = new Option(setting.meta.flags, helpOf(setting)).argParser((value: string, before: unknown) =>
-      fromText(setting, value, before),
-    );
+    const option = new Option(setting.meta.flags, helpOf(setting));
+    if (setting.meta.from !== "switch")
+      option.argParser((value: string, before: unknown) => fromText(setting, value, before));
     keys.set(option.attributeName(), setting);
     command.addOption(option);
   }
@@ -60,7 +68,10 @@ export function parseCommandLine(args: readonly string[], version: string, origi
     if (error instanceof PorticoServerError)
       throw origin === undefined ? error : new PorticoServerError("usage", `${origin}: ${error.message}`);
     if (error instanceof CommanderError && error.exitCode === 0)
-      return { flags: {}, configFile: undefined, action: "serve", text };
+      return { flags: {}, configFile: undefined, action: "serve", json: false, text };
+    const unknown = /unknown option '--?([\w-]+)/.exec(complaint)?.[1];
+    if (unknown !== undefined && TLS_FLAGS.has(unknown))
+      throw new PorticoServerError("usage", `--${unknown}: ${TLS_IS_THE_FRONTS_JOB}`, { cause: error });
     const message =
       complaint
         .replace(/^error: /, "")
@@ -77,6 +88,7 @@ export function parseCommandLine(args: readonly string[], version: string, origi
     configFile: options["config"] as string | undefined,
     action:
       options["checkConfig"] === true ? "check-config" : options["printConfig"] === true ? "print-config" : "serve",
+    json: options["json"] === true,
     text: undefined,
   };
 }
@@ -114,6 +126,8 @@ function fromText(setting: Setting, value: string, before: unknown): unknown {
       return toNumber(setting, value);
     case "list":
       return [...(Array.isArray(before) ? (before as string[]) : []), ...listItems(setting.name, value)];
+    case "record":
+      return { ...(before as Record<string, string> | undefined), ...variable(setting, value) };
     case "text":
       return check(setting, value === "true" ? true : value === "false" ? false : value, value);
     default:
@@ -123,6 +137,15 @@ function fromText(setting: Setting, value: string, before: unknown): unknown {
 
 function listItems(name: SettingName, value: string): string[] {
   return name === "forwardedAllowIps" ? value.split(",").map((item) => item.trim()) : [value];
+}
+
+/** `NAME=value`; as in a shell's `env`, NAME alone is a mistake. */
+function variable(setting: Setting, value: string): Record<string, string> {
+  const at = value.indexOf("=");
+  if (at < 1) throw new PorticoServerError("usage", `${flagOf(setting)} ${value}: must be NAME=value`);
+  const entry = { [value.slice(0, at)]: value.slice(at + 1) };
+  check(setting, entry, value);
+  return entry;
 }
 
 function toNumber(setting: Setting, value: string): unknown {
@@ -137,11 +160,13 @@ function check(setting: Setting, value: unknown, written: string): unknown {
     result = setting.schema.safeParse(value);
   }
   if (result.success) return value;
-  const issue = result.error.issues[0]!;
-  const expected =
-    issue.code === "invalid_union"
-      ? "not a value it takes"
-      : issue.message.replace(/^(Invalid input|Invalid option): /, "");
-  const flag = setting.meta.flags!.replace(/^-\w, /, "").split(" ")[0]!;
-  throw new PorticoServerError("usage", `${flag} ${written}: ${expected}`);
+  throw new PorticoServerError(
+    "usage",
+    `${flagOf(setting)} ${written}: ${expectation(result.error.issues[0]!).replace(/, received \w+$/, "")}`,
+  );
+}
+
+/** `--workers` */
+function flagOf(setting: Setting): string {
+  return setting.meta.flags!.replace(/^-\w, /, "").split(" ")[0]!;
 }

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parseCommandLine, splitWords } from "./command.ts";
-import { checkConfiguration, loadConfiguration, printableConfiguration, restartOnlyChanges } from "./configuration.ts";
+import { checkConfiguration, loadConfiguration, restartOnlyChanges } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
-import { nearest } from "./nearest.ts";
+import { configurationJson, printableConfiguration } from "./print-configuration.ts";
 import type { ServerConfig } from "./settings.ts";
 
 const base = mkdtempSync(join(tmpdir(), "portico-config-"));
@@ -71,6 +71,14 @@ describe("command line", () => {
       gracefulTimeout: 1.5,
     });
     expect(configFile).toBe("a.ts");
+    expect(parseCommandLine(["-e", "A=1", "--env", "B=x=y", "--daemon"], "1").flags).toEqual({
+      env: { A: "1", B: "x=y" },
+      daemon: true,
+    });
+    expect(parseCommandLine(["--max-rss", "512MiB", "--metrics", "127.0.0.1:0"], "1").flags).toEqual({
+      maxRss: "512MiB",
+      metrics: "127.0.0.1:0",
+    });
     expect(parseCommandLine(["-w", "auto"], "1").flags.workers).toBe("auto");
     expect(parseCommandLine(["--compile-cache", "false"], "1").flags.compileCache).toBe(false);
     expect(parseCommandLine(["--compile-cache", "/tmp/c"], "1").flags.compileCache).toBe("/tmp/c");
@@ -87,7 +95,7 @@ describe("command line", () => {
   });
 
   test("wrong values name the flag", () => {
-    expect(usage("-w", "many").message).toBe("--workers many: not a value it takes");
+    expect(usage("-w", "many").message).toBe('--workers many: expected number, or "auto"');
     expect(usage("-w", "0").message).toMatch(/^--workers 0: /);
     expect(usage("--backlog", "1.5").message).toMatch(/^--backlog 1\.5: /);
     expect(usage("--log-level", "loud").message).toMatch(/^--log-level loud: .*"debug"/);
@@ -118,15 +126,17 @@ describe("command line", () => {
 });
 
 describe("configuration", () => {
-  test("flags over environment over file over WEB_CONCURRENCY over defaults", async () => {
+  test("flags over PORTICO_SERVER_ARGS over WEB_CONCURRENCY over file over defaults", async () => {
     const cwd = folder({
       "server.config.ts": "const workers: number = 4; export default { workers, timeout: 7, queue: 1 };",
     });
     const env = { WEB_CONCURRENCY: "9" };
     const { config, file } = await load(cwd, { queue: 3 }, { env, env2: { queue: 2, keepAlive: 5 } });
     expect(file).toBe(join(cwd, "server.config.ts"));
-    expect(config).toMatchObject({ workers: 4, timeout: 7, queue: 3, keepAlive: 5, bind: ["127.0.0.1:8000"] });
-    expect((await load(folder(), {}, { env })).config.workers).toBe(9);
+    expect(config).toMatchObject({ workers: 9, timeout: 7, queue: 3, keepAlive: 5, bind: ["127.0.0.1:8000"] });
+    expect((await load(cwd, {}, { env, env2: { workers: 3 } })).config.workers).toBe(3);
+    expect((await load(cwd, { workers: 2 }, { env, env2: { workers: 3 } })).config.workers).toBe(2);
+    expect((await load(cwd)).config.workers).toBe(4);
     expect((await load(folder())).config.workers).toBe(1);
   });
 
@@ -162,6 +172,26 @@ describe("configuration", () => {
     expect(error.message).toContain(message);
   });
 
+  test("what is printed says where each value is from", async () => {
+    const cwd = folder({ "server.config.json": '{ "timeout": 7, "queue": 1 }' });
+    const loaded = await load(cwd, { queue: 3 }, { env: { WEB_CONCURRENCY: "9" }, env2: { keepAlive: 5 } });
+    expect(JSON.parse(configurationJson(loaded))).toMatchObject({
+      workers: { value: 9, from: "WEB_CONCURRENCY" },
+      timeout: { value: 7, from: join(cwd, "server.config.json") },
+      queue: { value: 3, from: "command line" },
+      keepAlive: { value: 5, from: "PORTICO_SERVER_ARGS" },
+      backlog: { value: 2048, from: "default" },
+    });
+    expect(printableConfiguration(loaded)).toMatch(/^ {2}"workers": 9, +\/\/ WEB_CONCURRENCY$/m);
+  });
+
+  test("sockets that systemd passed to this process are what it listens on, unless told otherwise", async () => {
+    const env = { LISTEN_PID: String(process.pid), LISTEN_FDS: "1" };
+    expect((await load(folder(), {}, { env })).config.bind).toEqual(["systemd:"]);
+    expect((await load(folder(), { bind: ["127.0.0.1:1"] }, { env })).config.bind).toEqual(["127.0.0.1:1"]);
+    expect((await load(folder(), {}, { env: { ...env, LISTEN_PID: "1" } })).config.bind).toEqual(["127.0.0.1:8000"]);
+  });
+
   test("WEB_CONCURRENCY and secrets are checked, and a secret is not printed", async () => {
     expect((await failure(load(folder(), {}, { env: { WEB_CONCURRENCY: "x" } }))).message).toMatch(
       /^WEB_CONCURRENCY: /,
@@ -170,9 +200,10 @@ describe("configuration", () => {
       "16 characters",
     );
     const cwd = folder({ secret: "0123456789abcdef0123\n" });
-    const { config } = await load(cwd, { linkSecretFile: join(cwd, "secret") });
+    const loaded = await load(cwd, { linkSecretFile: join(cwd, "secret") });
+    const { config } = loaded;
     expect(config.linkSecret).toBe("0123456789abcdef0123");
-    expect(printableConfiguration(config)).not.toContain("0123456789abcdef");
+    expect(printableConfiguration(loaded) + configurationJson(loaded)).not.toContain("0123456789abcdef");
     expect((await failure(load(cwd, { linkSecretFile: join(cwd, "none") }))).message).toContain(
       "there is no such file",
     );
@@ -183,10 +214,4 @@ describe("configuration", () => {
     const after = checkConfiguration({ timeout: 2, bind: ["127.0.0.1:2"], workers: 5 }, "test");
     expect(restartOnlyChanges(before, after)).toEqual(["timeout"]);
   });
-});
-
-test("nearest", () => {
-  expect(nearest("graceful-timout", ["gracefulTimeout", "timeout"])).toBe("gracefulTimeout");
-  expect(nearest("bnid", ["bind", "backlog"])).toBe("bind");
-  expect(nearest("xyzzy", ["bind", "backlog"])).toBeUndefined();
 });

@@ -1,5 +1,5 @@
 /**
- * Where a configuration comes from: command line over PORTICO_SERVER_ARGS over the file over defaults, checked
+ * Where a configuration comes from: command line over the environment over the file over defaults, checked
  * against the one schema, all mistakes reported at once.
  */
 import { existsSync, readFileSync } from "node:fs";
@@ -7,7 +7,8 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { z } from "zod";
 import { PorticoServerError } from "./error.ts";
-import { suggestion } from "./nearest.ts";
+import { suggestion } from "@portico/supervisor/nearest";
+import { expectation } from "./expectation.ts";
 import { syntaxErrorPlace } from "./source-line.ts";
 import { ServerSettings, SETTINGS } from "./settings.ts";
 import type { ResolvedConfig, ServerConfig } from "./settings.ts";
@@ -37,6 +38,8 @@ export interface ConfigurationSources {
 export interface LoadedConfiguration {
   readonly config: ResolvedConfig;
   readonly file: string | undefined;
+  /** Setting → where its value is from: `command line`, a variable, the file, or `default`; absent: the schema. */
+  readonly origins: Readonly<Record<string, string>>;
 }
 
 /**
@@ -46,20 +49,24 @@ export interface LoadedConfiguration {
 export async function loadConfiguration(sources: ConfigurationSources): Promise<LoadedConfiguration> {
   const file = findFile(sources);
   const fromFile = file === undefined ? {} : await readConfigFile(file);
-  const env: ServerConfig = {};
-  const concurrency = sources.env["WEB_CONCURRENCY"];
-  if (concurrency !== undefined && concurrency !== "") env.workers = webConcurrency(concurrency);
-  const secret = sources.env["PORTICO_LINK_SECRET"];
-  if (secret !== undefined && secret !== "") env.linkSecret = secret;
-  const origin = file ?? "command line";
-  const merged: Record<string, unknown> = {
-    ...sources.defaults,
-    ...env,
-    ...fromFile,
-    ...sources.environmentFlags,
-    ...sources.flags,
-  };
-  return { config: checkConfiguration(merged, origin), file };
+  // Weakest first.
+  const layers: readonly (readonly [string, Record<string, unknown>])[] = [
+    ["default", { ...sources.defaults, ...passedSockets(sources.env) }],
+    [file ?? "", fromFile],
+    ["WEB_CONCURRENCY", webConcurrency(sources.env["WEB_CONCURRENCY"])],
+    ["PORTICO_LINK_SECRET", linkSecret(sources.env["PORTICO_LINK_SECRET"])],
+    ["PORTICO_SERVER_ARGS", sources.environmentFlags],
+    ["command line", sources.flags],
+  ];
+  const merged: Record<string, unknown> = {};
+  const origins: Record<string, string> = {};
+  for (const [origin, values] of layers)
+    for (const [name, value] of Object.entries(values)) {
+      if (value === undefined) continue;
+      merged[name] = value;
+      origins[name] = origin;
+    }
+  return { config: checkConfiguration(merged, file ?? "command line"), file, origins };
 }
 
 /**
@@ -87,18 +94,22 @@ export function restartOnlyChanges(before: ResolvedConfig, after: ResolvedConfig
   ).map(({ name }) => name);
 }
 
-/** For `--print-config`: the same keys as in the file, the secret hidden. */
-export function printableConfiguration(config: ResolvedConfig): string {
-  const shown = config.linkSecret === undefined ? config : { ...config, linkSecret: "(hidden)" };
-  return JSON.stringify(shown, null, 2);
+function webConcurrency(text: string | undefined): ServerConfig {
+  if (text === undefined || text === "") return {};
+  if (text === "auto") return { workers: "auto" };
+  const workers = Number(text);
+  if (!Number.isInteger(workers) || workers < 1)
+    throw new PorticoServerError("config", `WEB_CONCURRENCY: must be a whole number from 1, or "auto", not "${text}"`);
+  return { workers };
 }
 
-function webConcurrency(text: string): number | "auto" {
-  const value = Number(text);
-  if (text === "auto") return "auto";
-  if (!Number.isInteger(value) || value < 1)
-    throw new PorticoServerError("config", `WEB_CONCURRENCY: must be a whole number from 1, or "auto", not "${text}"`);
-  return value;
+function linkSecret(text: string | undefined): ServerConfig {
+  return text === undefined || text === "" ? {} : { linkSecret: text };
+}
+
+/** Sockets that systemd passed to this very process are what it is to listen on. */
+function passedSockets(env: NodeJS.ProcessEnv): ServerConfig {
+  return Number(env["LISTEN_PID"]) === process.pid && Number(env["LISTEN_FDS"]) > 0 ? { bind: ["systemd:"] } : {};
 }
 
 function findFile({ file, cwd }: ConfigurationSources): string | undefined {
@@ -154,15 +165,6 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
     );
   const path = issue.path.map(String).join(".");
   return [`${path === "" ? "configuration" : path}: ${expectation(issue)}`];
-}
-
-/** zod's own words, but for unions, where it has only "Invalid input". */
-function expectation(issue: z.core.$ZodIssue): string {
-  if (issue.code === "invalid_union") {
-    const branches = issue.errors.map((branch) => (branch[0] === undefined ? "" : expectation(branch[0])));
-    return [...new Set(branches.filter((text) => text !== ""))].join(", or ");
-  }
-  return issue.message.replace(/^Invalid input: /, "");
 }
 
 function withSecret(config: ResolvedConfig): ResolvedConfig {

@@ -4,18 +4,32 @@
  * Exit codes follow gunicorn where it has one: 3 when no worker came up, 4 when the application could not be loaded.
  */
 
+import { EXIT } from "@portico/supervisor/exit-codes";
+
 /** Code → exit code and meaning. The table is documentation: the reference page prints it. */
 export const ERRORS = {
-  usage: { exit: 2, meaning: "unknown flag, missing argument, or a value that a flag does not take" },
-  config: { exit: 2, meaning: "the configuration file cannot be read, or a setting in it is wrong" },
-  address: { exit: 2, meaning: "an address that cannot be understood, or a link over TCP without a secret" },
-  bind: { exit: 5, meaning: "an address is in use, or may not be bound" },
-  "worker-boot": { exit: 3, meaning: "no worker became ready: startup rejected, timed out, or the process died" },
-  "app-missing": { exit: 4, meaning: "there is no such module, or it does not export what was named" },
-  "app-syntax": { exit: 4, meaning: "the application, or something it imports, does not parse" },
-  "app-threw": { exit: 4, meaning: "the application threw, or its promise rejected, while it was being loaded" },
-  "app-no-handler": { exit: 4, meaning: "the module loaded, but nothing in it can answer requests" },
-  internal: { exit: 1, meaning: "anything else" },
+  usage: { exit: EXIT.usage, meaning: "unknown flag, missing argument, or a value that a flag does not take" },
+  config: { exit: EXIT.usage, meaning: "the configuration file cannot be read, or a setting in it is wrong" },
+  address: { exit: EXIT.usage, meaning: "an address that cannot be understood, or a link over TCP without a secret" },
+  identity: { exit: EXIT.usage, meaning: "there is no such user or group, or only root may become it" },
+  "in-use": { exit: EXIT.failed, meaning: "the pid file or the control socket belongs to a server that runs" },
+  control: {
+    exit: EXIT.failed,
+    meaning: "a command to a running server failed: nobody listens, no permission, or it could not be done",
+  },
+  bind: { exit: EXIT.bind, meaning: "an address is in use, or may not be bound" },
+  "worker-boot": {
+    exit: EXIT.boot,
+    meaning: "no worker became ready: startup rejected, timed out, or the process died",
+  },
+  "app-missing": { exit: EXIT.load, meaning: "there is no such module, or it does not export what was named" },
+  "app-syntax": { exit: EXIT.load, meaning: "the application, or something it imports, does not parse" },
+  "app-threw": {
+    exit: EXIT.load,
+    meaning: "the application threw, or its promise rejected, while it was being loaded",
+  },
+  "app-no-handler": { exit: EXIT.load, meaning: "the module loaded, but nothing in it can answer requests" },
+  internal: { exit: EXIT.failed, meaning: "anything else" },
 } as const satisfies Record<string, { exit: number; meaning: string }>;
 
 export type ServerErrorCode = keyof typeof ERRORS;

@@ -6,6 +6,7 @@ import { BoundListener, parseAddress, SupervisorError } from "@portico/superviso
 import type { ListenAddress } from "@portico/supervisor";
 import { PorticoServerError } from "./error.ts";
 import type { ResolvedConfig } from "./settings.ts";
+import { TLS_IS_THE_FRONTS_JOB } from "./tls.ts";
 
 /** One setting of `bind` with what was bound for it. */
 interface Binding {
@@ -117,6 +118,8 @@ export function checkAddresses(config: ResolvedConfig, cwd: string): void {
 }
 
 function readAddress(text: string, config: ResolvedConfig, cwd: string): ListenAddress {
+  if (/^(https|wss?|tls|ssl):/i.test(text))
+    throw new PorticoServerError("address", `bind ${text}: ${TLS_IS_THE_FRONTS_JOB}`);
   let address: ListenAddress;
   try {
     address = parseAddress(text);

@@ -4,7 +4,7 @@ import type { ListenCapture } from "@portico/gateway/node";
 import { type FunctionInterface, type Recognised, recognise, recogniseCaptured } from "./application-kind.ts";
 import { PorticoServerError } from "./error.ts";
 import type { ModuleSpecifier } from "./module-specifier.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "@portico/supervisor/nearest";
 import { describeLoadError } from "./source-line.ts";
 
 /** Names under which an application is looked for where there is no default export. */

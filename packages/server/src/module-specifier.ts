@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { PorticoServerError } from "./error.ts";
-import { suggestion } from "./nearest.ts";
+import { suggestion } from "@portico/supervisor/nearest";
 
 /** A MODULE that was found. */
 export interface ModuleSpecifier {

@@ -9,7 +9,9 @@ const SECTION_TITLES: Readonly<Record<string, string>> = {
   application: "Application",
   listening: "Listening",
   workers: "Workers",
+  identity: "Processes",
   logging: "Logs",
+  inspection: "Inspection",
 };
 
 /** The reference page, Markdown. */
@@ -27,7 +29,7 @@ export function referencePage(): string {
     "",
     "`portico-server MODULE [options]`. Generated from the schema that also reads the command line and the configuration file; for editors there is [a JSON Schema](../../packages/server/schema.json), published as `@portico/server/schema.json`. How to use it: [the guide](../guide/server.md).",
     "",
-    "Precedence: command line, `PORTICO_SERVER_ARGS` (read as a command line), `server.config.ts` (or `.js`, `.mjs`, `.cjs`, `.json`, or what `--config` names), environment (`WEB_CONCURRENCY`, `PORTICO_LINK_SECRET`), defaults. Unknown flags and settings are errors. Times are in seconds.",
+    "Precedence: command line, `PORTICO_SERVER_ARGS` (read as a command line), `WEB_CONCURRENCY` and `PORTICO_LINK_SECRET`, `server.config.ts` (or `.js`, `.mjs`, `.cjs`, `.json`, or what `--config` names), defaults. Unknown flags and settings are errors. Times are in seconds.",
     "",
     "The column *reload* says when a changed setting takes effect: with a reload (SIGHUP), or when the master is started again.",
     "",
@@ -38,7 +40,7 @@ export function referencePage(): string {
     "| --- | --- |",
     "| `-c, --config <file>` | Configuration file. |",
     "| `--check-config` | Checks the configuration, loads the application and starts it up once, and exits. |",
-    "| `--print-config` | Prints the configuration as it would be used, and exits. |",
+    "| `--print-config` | Prints the configuration as it would be used, with where each value is from, and exits. With `--json`: an object of `{ value, from }` by setting. |",
     "| `-V, --version`, `-h, --help` | |",
     "",
     "## Signals",

@@ -5,15 +5,12 @@
  * ends the process when the master is gone. The master's view of the same process is `child-handle.ts`.
  */
 import { Worker } from "node:worker_threads";
+import { EXIT } from "./exit-codes.ts";
 import { DESCRIBE_KEY, WATCH_FD } from "./messages.ts";
 import type { ChildFailure, FromChild, InheritedListener, InitMessage, ToChild } from "./messages.ts";
 import type { WatchdogData } from "./watchdog.ts";
 
 export type { InheritedListener } from "./messages.ts";
-
-/** Exit codes, as gunicorn's. */
-export const EXIT_BOOT_FAILED = 3;
-export const EXIT_LOAD_FAILED = 4;
 
 // The watchdog thread acts only when the main thread did not by itself, so it waits a little longer.
 const ORPHAN_GRACE_MS = 2_000;
@@ -62,7 +59,7 @@ function describeFailure(error: unknown): ChildFailure {
     message: value.message,
     stack: value.stack,
     code: typeof code === "string" ? code : undefined,
-    exitCode: typeof exitCode === "number" ? exitCode : EXIT_BOOT_FAILED,
+    exitCode: typeof exitCode === "number" ? exitCode : EXIT.boot,
   };
 }
 

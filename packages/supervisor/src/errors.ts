@@ -1,3 +1,5 @@
+import { EXIT } from "./exit-codes.ts";
+
 /** What went wrong; the table is part of the documentation. */
 export const SUPERVISOR_ERRORS = {
   address_invalid: "the address cannot be read",
@@ -16,9 +18,18 @@ export const SUPERVISOR_ERRORS = {
   listener_closed: "the listener was closed",
 } as const;
 
+/** What keeps a socket from being bound. */
+const BIND_CODES: ReadonlySet<SupervisorErrorCode> = new Set<SupervisorErrorCode>([
+  "address_in_use",
+  "address_forbidden",
+  "address_unavailable",
+  "host_unknown",
+  "descriptor_invalid",
+]);
+
 export type SupervisorErrorCode = keyof typeof SUPERVISOR_ERRORS;
 
-/** The one error class of this package. `exitCode` is what a command should exit with: 3 a child did not boot, 4 the application did not load, else 1. */
+/** The one error class of this package. `exitCode` is what a command should exit with: as in `exit-codes.ts`. */
 export class SupervisorError extends Error {
   override readonly name = "SupervisorError";
   readonly code: SupervisorErrorCode;
@@ -27,6 +38,6 @@ export class SupervisorError extends Error {
   constructor(code: SupervisorErrorCode, message: string, options: { cause?: unknown; exitCode?: number } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.exitCode = options.exitCode ?? 1;
+    this.exitCode = options.exitCode ?? (BIND_CODES.has(code) ? EXIT.bind : EXIT.failed);
   }
 }

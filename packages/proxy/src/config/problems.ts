@@ -1,7 +1,7 @@
 /** Turns what zod reports into problems a person can act on: place, what is wrong, what would be right. */
 import type { z } from "zod";
 import type { ConfigProblem } from "../errors.ts";
-import { nearest } from "./nearest.ts";
+import { nearest } from "@portico/supervisor/nearest";
 
 export type KeyPath = readonly (string | number)[];
 

@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { nearest } from "./nearest.ts";
 import { compileTrust } from "./trust.ts";
 import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
 
@@ -27,17 +26,6 @@ describe("durations and sizes", () => {
       expect(parseSize(formatSize(bytes))).toBe(bytes);
     expect([formatDuration(90_000), formatSize(10 * 1024 ** 2)]).toEqual(["90s", "10MiB"]);
   });
-});
-
-describe("nearest", () => {
-  it.each([
-    ["rooot", "root"],
-    ["HOSTS", "hosts"],
-    ["pxoy", "proxy"],
-    ["lsiten", "listen"],
-    ["banana", undefined],
-    ["x", undefined],
-  ])("%s means %s", (name, meant) => expect(nearest(name, ["root", "hosts", "proxy", "listen"])).toBe(meant));
 });
 
 describe("trust", () => {

@@ -1,6 +1,6 @@
 /** `trustedProxies`. */
 import { isIP } from "node:net";
-import { nearest } from "../nearest.ts";
+import { nearest } from "@portico/supervisor/nearest";
 import { TRUST_WORDS } from "../trust.ts";
 import { type ConfigCheck, list, text } from "./raw.ts";
 

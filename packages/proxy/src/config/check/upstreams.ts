@@ -1,5 +1,5 @@
 /** Upstreams, and the routes that name them. */
-import { nearest } from "../nearest.ts";
+import { nearest } from "@portico/supervisor/nearest";
 import { type ConfigCheck, type RouteCheck, list, record, text } from "./raw.ts";
 
 /** Environment variable of the secret, the server's too. */

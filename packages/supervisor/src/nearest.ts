@@ -1,13 +1,13 @@
 /** "Did you mean": the known name nearest to a misspelt one. */
 
-/** Edits beyond this share of the name's length are a different word, not a slip. */
+/** Edits beyond this share of the name's length, rounded up, are a different word, not a slip. */
 const MAX_EDIT_SHARE = 0.4;
 
 /** The nearest of `known` to `name` by edits, or undefined where none is near. Case, dashes and underscores are free. */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
   const plain = fold(name);
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(plain.length * MAX_EDIT_SHARE)) + 1;
+  let bestDistance = Math.ceil(plain.length * MAX_EDIT_SHARE) + 1;
   for (const candidate of known) {
     const distance = edits(plain, fold(candidate));
     if (distance < bestDistance) {
