@@ -242,10 +242,15 @@ test("--check-config says what is right or wrong, and starts nothing", async () 
 });
 
 test("--print-config prints what would be used", async () => {
-  await using command = new Command("server", ["hono.ts", "--print-config", "-w", "3"], {
+  await using command = new Command("server", ["hono.ts", "--print-config", "--json", "-w", "3"], {
     cwd: apps,
     env: { PORTICO_SERVER_ARGS: "-w 2 --timeout 5", PORTICO_LINK_SECRET: "0123456789abcdef" },
   });
   expect((await command.exited).code).toBe(0);
-  expect(JSON.parse(command.output)).toMatchObject({ app: "hono.ts", workers: 3, timeout: 5, linkSecret: "(hidden)" });
+  expect(JSON.parse(command.output)).toMatchObject({
+    app: { value: "hono.ts", from: "command line" },
+    workers: { value: 3, from: "command line" },
+    timeout: { value: 5, from: "PORTICO_SERVER_ARGS" },
+    linkSecret: { value: "(hidden)", from: "PORTICO_LINK_SECRET" },
+  });
 });

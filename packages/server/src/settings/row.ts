@@ -32,7 +32,7 @@ export const seconds = (fallback: number): z.ZodDefault<z.ZodNumber> =>
 export const count = (least: number): z.ZodNumber => z.number().int().min(least);
 
 /** An octal mode, as chmod takes it. */
-export const octal = (): z.ZodString => z.string().regex(/^0?[0-7]{3}$/, "must be an octal number such as 0660");
+export const octal = (): z.ZodString => z.string().regex(/^0?[0-7]{3}$/, "must be an octal mode such as 0660");
 
 const SIZE = /^(\d+(?:\.\d+)?) ?(B|KiB|MiB|GiB|kB|MB|GB)?$/;
 const UNITS: Readonly<Record<string, number>> = {
@@ -45,14 +45,18 @@ const UNITS: Readonly<Record<string, number>> = {
   GB: 1_000 ** 3,
 };
 
-type Size = z.ZodUnion<readonly [z.ZodNumber, z.ZodString]>;
+type Size = z.ZodDefault<
+  z.ZodPipe<z.ZodUnion<readonly [z.ZodNumber, z.ZodString]>, z.ZodTransform<number, number | string>>
+>;
 
-/** Bytes as a number, or with a unit: `512MiB`. 0: no limit. */
-export const size = (): z.ZodDefault<Size> =>
-  z.union([count(0), z.string().regex(SIZE, "must be bytes, or a size such as 512MiB")]).default(0);
+/** Bytes as a number, or with a unit: `512MiB`. It becomes a number. 0: no limit. */
+export const size = (): Size =>
+  z
+    .union([count(0), z.string().regex(SIZE, "must be bytes, or a size such as 512MiB")])
+    .transform(bytesOf)
+    .default(0);
 
-/** What `size` has let through, in bytes. */
-export function bytesOf(value: number | string): number {
+function bytesOf(value: number | string): number {
   if (typeof value === "number") return value;
   const [, number, unit = "B"] = SIZE.exec(value) ?? [];
   return Math.round(Number(number) * UNITS[unit]!);
