@@ -1,7 +1,8 @@
 import { defineConfig } from "tsup";
+import { onNode } from "../../tsup.base.ts";
 
-// Types come from `tsc`: tsup's own `dts` needs a compiler API that TypeScript 7 does not have yet.
 export default defineConfig({
+  ...onNode,
   entry: [
     "src/index.ts",
     "src/exchange.ts",
@@ -13,10 +14,4 @@ export default defineConfig({
     "src/reference.ts",
     "src/read-into.ts",
   ],
-  format: ["esm"],
-  target: "node24",
-  platform: "node",
-  sourcemap: true,
-  dts: false,
-  clean: true,
 });

@@ -1,12 +1,7 @@
 import { defineConfig } from "tsup";
+import { onNode } from "../../tsup.base.ts";
 
-// Types come from `tsc`: tsup's own `dts` needs a compiler API that TypeScript 7 does not have yet.
 export default defineConfig({
+  ...onNode,
   entry: ["src/index.ts", "src/socket.ts"],
-  format: ["esm"],
-  target: "node24",
-  platform: "node",
-  sourcemap: true,
-  dts: false,
-  clean: true,
 });

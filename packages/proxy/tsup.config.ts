@@ -1,12 +1,7 @@
 import { defineConfig } from "tsup";
+import { base } from "../../tsup.base.ts";
 
-// Types come from `tsc`: tsup's own `dts` needs a compiler API that TypeScript 7 does not have yet.
 export default defineConfig({
+  ...base,
   entry: ["src/index.ts", "src/process.ts", "src/thread.ts", "src/bin.ts"],
-  format: ["esm"],
-  target: "node24",
-  platform: "node",
-  sourcemap: true,
-  dts: false,
-  clean: true,
 });

@@ -1,12 +1,9 @@
 import { defineConfig } from "tsup";
+import { onNode } from "../../tsup.base.ts";
 
-// Types come from `tsc`: tsup's own `dts` needs a compiler API that TypeScript 7 does not have yet.
 export default defineConfig({
+  ...onNode,
   entry: ["src/index.ts", "src/worker.ts", "src/bin.ts"],
-  format: ["esm"],
-  target: "node24",
-  platform: "node",
-  sourcemap: true,
-  dts: false,
-  clean: true,
+  // In our files instead of their own hundred, and of zod what is used: 30 ms of every start. Types still come from them.
+  noExternal: ["commander", "zod"],
 });

@@ -1,12 +1,14 @@
 import { defineConfig } from "tsup";
+import { onNode } from "../../tsup.base.ts";
 
-// Types come from `tsc`: tsup's own `dts` needs a compiler API that TypeScript 7 does not have yet.
 export default defineConfig({
-  entry: ["src/index.ts", "src/child.ts", "src/exit-codes.ts", "src/nearest.ts", "src/watchdog.ts"],
-  format: ["esm"],
-  target: "node24",
-  platform: "node",
-  sourcemap: true,
-  dts: false,
-  clean: true,
+  ...onNode,
+  entry: [
+    "src/index.ts",
+    "src/child.ts",
+    "src/compile-cache.ts",
+    "src/exit-codes.ts",
+    "src/nearest.ts",
+    "src/watchdog.ts",
+  ],
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { Agent, request } from "undici";
 import { Command, type CommandOptions, descendants } from "./command.ts";
+import { compileCacheFolder } from "@portico/supervisor/compile-cache";
 import type { Answer, AskOptions } from "./server.ts";
 
 /** A folder that holds what a run may leave behind, its configuration and its application. Removed at the end. */
@@ -18,7 +19,7 @@ export class Playground implements Disposable {
   /** Compiled code is kept where other runs find it too: it is a cache, and not what these tests ask about. */
   get env(): NodeJS.ProcessEnv {
     const [TMPDIR, XDG_RUNTIME_DIR] = this.#temporary;
-    return { TMPDIR, XDG_RUNTIME_DIR, NODE_COMPILE_CACHE: join(tmpdir(), "node-compile-cache") };
+    return { TMPDIR, XDG_RUNTIME_DIR, NODE_COMPILE_CACHE: compileCacheFolder() ?? "" };
   }
 
   write(name: string, text: string): string {

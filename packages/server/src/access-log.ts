@@ -1,6 +1,5 @@
 /** One JSON line per request, where it was asked for. Wraps the exchange to see what is answered. */
 import { closeSync, openSync } from "node:fs";
-import { destination } from "pino";
 import type {
   AbortReason,
   Exchange,
@@ -11,7 +10,9 @@ import type {
   RequestHead,
   WholeBody,
 } from "@portico/gateway/exchange";
+import type { destination } from "pino";
 import { PorticoServerError } from "./error.ts";
+import { pino } from "./lazy-pino.ts";
 import { observeEnd } from "./observed.ts";
 
 const STDOUT_FD = 1;
@@ -34,7 +35,7 @@ export class AccessLog {
     if (file !== "-") checkWritable(file);
     this.#file = file;
     this.#worker = worker;
-    this.#sink = destination({
+    this.#sink = pino().destination({
       ...(file === "-" ? { fd: STDOUT_FD } : { dest: file }),
       sync: false,
       minLength: GATHER_BYTES,

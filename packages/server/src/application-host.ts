@@ -1,7 +1,7 @@
 /** A loaded application behind the one interface that transports know: a handler, and the moments of its life. */
 import { type Logger, PorticoGatewayError, type WorkerFacts } from "@portico/gateway";
 import type { ExchangeHandler } from "@portico/gateway/exchange";
-import { createHost } from "@portico/gateway/host";
+import type { createHost } from "@portico/gateway/host";
 import type { ReportError } from "@portico/gateway/node";
 import type { Recognised } from "./application-kind.ts";
 import { PorticoServerError } from "./error.ts";
@@ -48,7 +48,9 @@ async function hostTsgi(
   log: Logger,
   written: string,
 ): Promise<ApplicationHost> {
-  const host = await createHost(application, { worker, log });
+  // Loaded here, because it brings Node's fetch classes with it, which a `node:http` program does not need.
+  const gateway = await import("@portico/gateway/host");
+  const host = await gateway.createHost(application, { worker, log });
   return {
     handler: host.handler,
     startup: () => starting(written, () => host.startup()),

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { z } from "zod";
+import type * as z from "zod";
 import { PorticoServerError } from "./error.ts";
 import { suggestion } from "@portico/supervisor/nearest";
 import { expectation } from "./expectation.ts";

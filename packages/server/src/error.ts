@@ -59,3 +59,9 @@ export class PorticoServerError extends Error {
 export function isServerErrorCode(code: unknown): code is ServerErrorCode {
   return typeof code === "string" && Object.hasOwn(ERRORS, code);
 }
+
+/** In a worker: `detail` goes into the message, because that is what crosses the process border to the master. */
+export function withDetail(error: PorticoServerError): PorticoServerError {
+  if (error.detail === undefined) return error;
+  return new PorticoServerError(error.code, `${error.message}\n${error.detail}`, { cause: error.cause });
+}

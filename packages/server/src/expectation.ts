@@ -1,5 +1,5 @@
 /** What a value should have been, in words for a person. */
-import type { z } from "zod";
+import type * as z from "zod";
 
 /** zod's own words, but for unions, where it has only "Invalid input", and for words of its own trade. */
 export function expectation(issue: z.core.$ZodIssue): string {

@@ -1,13 +1,15 @@
 /** The error log: pino's JSON lines, or text for a person at a terminal. Made once in the master and in each worker. */
+import { closeSync, openSync } from "node:fs";
 import { isatty } from "node:tty";
 import { styleText } from "node:util";
 import type { Logger } from "@portico/gateway";
-import { destination, pino, stdTimeFunctions } from "pino";
+import type { DestinationStream, Logger as PinoLogger } from "pino";
 import { PorticoServerError } from "./error.ts";
+import { lazyLogger, type Level, pino } from "./lazy-pino.ts";
 
 /** Where and how to log; plain data, so that it can be sent to a worker. */
 export interface LogOptions {
-  readonly level: "debug" | "info" | "warn" | "error" | "silent";
+  readonly level: Level;
   /** Path, or `-` for standard error. */
   readonly file: string;
   readonly format: "auto" | "json" | "text";
@@ -28,9 +30,37 @@ const STDERR_FD = 2;
  * @throws PorticoServerError `config` where the file cannot be written
  */
 export function openLog(options: LogOptions, bindings: Record<string, unknown>): ServerLog {
-  const sink = openSink(options.file);
+  if (options.file !== "-") checkWritable(options.file);
+  let { level } = options;
+  let made: RealLog | undefined;
+  const real = (): PinoLogger => (made ??= makeLog({ ...options, level }, bindings)).log;
+  return {
+    log: lazyLogger(() => level, real),
+    reopen() {
+      if (options.file !== "-") made?.sink.reopen();
+    },
+    setLevel(next) {
+      level = next;
+      if (made !== undefined) made.log.level = next;
+    },
+  };
+}
+
+interface RealLog {
+  readonly log: PinoLogger;
+  readonly sink: DestinationStream & { reopen(): void };
+}
+
+function makeLog(options: LogOptions, bindings: Record<string, unknown>): RealLog {
+  const { destination, pino: create, stdTimeFunctions } = pino();
+  // Synchronous: a line that says why a process dies must not die with it.
+  const sink = destination(
+    options.file === "-"
+      ? { fd: STDERR_FD, sync: true }
+      : { dest: options.file, sync: true, append: true, mkdir: false },
+  );
   const text = options.format === "text" || (options.format === "auto" && options.file === "-" && isatty(STDERR_FD));
-  const log = pino(
+  const log = create(
     {
       level: options.level,
       base: bindings,
@@ -39,23 +69,12 @@ export function openLog(options: LogOptions, bindings: Record<string, unknown>):
     },
     text ? { write: (line: string) => sink.write(readable(line)) } : sink,
   );
-  return {
-    log,
-    reopen() {
-      if (options.file !== "-") sink.reopen();
-    },
-    setLevel(level) {
-      log.level = level;
-    },
-  };
+  return { log, sink };
 }
 
-/** Synchronous: a line that says why a process dies must not die with it. */
-function openSink(file: string): ReturnType<typeof destination> {
+function checkWritable(file: string): void {
   try {
-    return destination(
-      file === "-" ? { fd: STDERR_FD, sync: true } : { dest: file, sync: true, append: true, mkdir: false },
-    );
+    closeSync(openSync(file, "a"));
   } catch (error) {
     throw new PorticoServerError(
       "config",

@@ -1,5 +1,5 @@
 /** Renders docs/reference/server.md and schema.json from the schema of the settings. A test fails where they differ. */
-import { z } from "zod";
+import * as z from "zod";
 import { ERRORS } from "./error.ts";
 import { ServerSettings, SETTINGS } from "./settings.ts";
 import type { Setting } from "./settings.ts";

@@ -2,11 +2,12 @@
  * The master as a library: owns the listening sockets and the group of workers, runs no application code, installs no
  * signal handler and ends no process. `portico-server` and `portico` add those.
  */
-import { availableParallelism, tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "@portico/gateway";
 import { ProcessGroup } from "@portico/supervisor";
+import { compileCacheFolder } from "@portico/supervisor/compile-cache";
 import type { ChildHandle } from "@portico/supervisor";
 import { checkConfiguration, restartOnlyChanges } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
@@ -306,8 +307,8 @@ function workerEnvironment(config: ResolvedConfig): NodeJS.ProcessEnv {
   const inherited = { ...process.env };
   // Ours, and not the application's: what shows its environment, or starts programs, would tell it.
   delete inherited["PORTICO_LINK_SECRET"];
-  if (compileCache === false) return { ...inherited, NODE_DISABLE_COMPILE_CACHE: "1" };
-  const folder =
-    compileCache === true ? (process.env["NODE_COMPILE_CACHE"] ?? join(tmpdir(), "node-compile-cache")) : compileCache;
-  return { ...inherited, NODE_COMPILE_CACHE: folder };
+  const folder = compileCache === true ? compileCacheFolder() : compileCache;
+  return folder === undefined || folder === false
+    ? { ...inherited, NODE_DISABLE_COMPILE_CACHE: "1" }
+    : { ...inherited, NODE_COMPILE_CACHE: folder };
 }

@@ -4,7 +4,7 @@
  *
  * A row is a zod schema plus {@link SettingMeta}. Its key is the name in `server.config.ts`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { application } from "./settings/application.ts";
 import { listening } from "./settings/listening.ts";
 import { logging } from "./settings/logging.ts";

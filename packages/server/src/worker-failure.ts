@@ -1,13 +1,7 @@
-/** Why a worker did not come up, on its way from the worker through the supervisor to a person. */
+/** Why a worker did not come up, as the master tells a person. */
 import { SupervisorError } from "@portico/supervisor";
 import { isServerErrorCode, PorticoServerError } from "./error.ts";
 import { applicationFrames } from "./source-line.ts";
-
-/** In the worker: `detail` goes into the message, because that is what crosses the process border. */
-export function withDetail(error: PorticoServerError): PorticoServerError {
-  if (error.detail === undefined) return error;
-  return new PorticoServerError(error.code, `${error.message}\n${error.detail}`, { cause: error.cause });
-}
 
 /** What the master knows about a start that failed. */
 export interface BootFacts {

@@ -14,11 +14,10 @@ const STATUS_MS = 1_000;
 const UNLIMITED_CONCURRENCY = 10_000;
 const NANOSECONDS_PER_MS = 1e6;
 /** Period of the event-loop delay's own timer. Coarse: it wakes the loop, and what matters are stalls of many of these. */
-export const DELAY_RESOLUTION_MS = 50;
+const DELAY_RESOLUTION_MS = 50;
 
 /** What links ask of their worker. */
 export interface LinkSurroundings {
-  readonly delay: ReturnType<typeof monitorEventLoopDelay>;
   readonly inFlight: () => number;
   /** One link has ended. */
   readonly onClosed: () => void;
@@ -32,6 +31,7 @@ export class WorkerLinks {
   readonly #around: LinkSurroundings;
   readonly #links = new Map<ServerSession, Socket>();
   #clock: NodeJS.Timeout | undefined;
+  #delay: ReturnType<typeof monitorEventLoopDelay> | undefined;
   #draining = false;
 
   constructor(handler: ExchangeHandler, init: WorkerInit, context: ChildContext, around: LinkSurroundings) {
@@ -86,7 +86,11 @@ export class WorkerLinks {
 
   #startClock(): void {
     if (this.#clock !== undefined) return;
-    this.#around.delay.enable();
+    // Made with the first link: a worker without any has no use for it, and it takes a part of Node to load.
+    this.#delay ??= process
+      .getBuiltinModule("node:perf_hooks")
+      .monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+    this.#delay.enable();
     this.#clock = setInterval(() => this.#report(), STATUS_MS);
     this.#clock.unref();
   }
@@ -94,11 +98,11 @@ export class WorkerLinks {
   #stopClock(): void {
     clearInterval(this.#clock);
     this.#clock = undefined;
-    this.#around.delay.disable();
+    this.#delay?.disable();
   }
 
   #report(): void {
-    const { delay } = this.#around;
+    const delay = this.#delay!;
     // The histogram measures a timer's period, its resolution included; an idle loop is late by nothing.
     const late = Number.isNaN(delay.mean) ? 0 : Math.max(0, delay.mean / NANOSECONDS_PER_MS - DELAY_RESOLUTION_MS);
     delay.reset();

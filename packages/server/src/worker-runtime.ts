@@ -2,7 +2,6 @@
  * One worker: loads the application, serves it on the inherited sockets and on the links that the master passes on,
  * and leaves in order.
  */
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import type { Logger } from "@portico/gateway";
@@ -21,9 +20,8 @@ import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { describe } from "./source-line.ts";
 import { trustTest } from "./trust.ts";
 import { UnderWay } from "./under-way.ts";
-import { withDetail } from "./worker-failure.ts";
-import { PorticoServerError } from "./error.ts";
-import { DELAY_RESOLUTION_MS, WorkerLinks } from "./worker-links.ts";
+import { PorticoServerError, withDetail } from "./error.ts";
+import { WorkerLinks } from "./worker-links.ts";
 
 /** Longest that a worker with an uncaught exception goes on with its requests: its state may be broken. */
 const CRASH_DRAIN_MS = 2_000;
@@ -139,7 +137,6 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       onError: (error, { id }) => log.warn({ err: error, id }, `request failed: ${describe(error)}`),
     });
     this.#links = new WorkerLinks(handler, init, context, {
-      delay: monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS }),
       inFlight: () => this.#underWay.size,
       onClosed: () => this.#tell({ kind: "link-closed" }),
       log,

@@ -1,7 +1,7 @@
-import http, { type Server } from "node:http";
-import https from "node:https";
+import type { Server } from "node:http";
 import net, { type AddressInfo } from "node:net";
 import type { ExchangeHandler } from "../exchange.ts";
+import { http, isHttpServer } from "./builtins.ts";
 import type { ReportError } from "./run.ts";
 import { serverHandler } from "./server.ts";
 
@@ -96,17 +96,13 @@ export function captureListen(options: CaptureOptions = {}): ListenCapture {
   };
 }
 
-function isHttpServer(server: net.Server): server is Server {
-  return server instanceof http.Server || server instanceof https.Server;
-}
-
 function capture(server: Server, asked: AskedAddress, onError: ReportError | undefined): CapturedServer {
   const inside = server as unknown as ServerInside;
   let serve: ExchangeHandler | undefined;
   return {
     server,
     asked,
-    tls: server instanceof https.Server,
+    tls: !(server instanceof http.Server),
     handler(exchange) {
       if (!server.listening) {
         exchange.respond(503, ["Retry-After", "1"], null);
@@ -168,8 +164,8 @@ function idleHandle(asked: AskedAddress): object {
 }
 
 function addressInfo({ host, port }: AskedAddress): AddressInfo {
-  const kind = net.isIP(host ?? "");
-  const address = kind > 0 ? (host as string) : host === undefined ? "::" : "127.0.0.1";
+  const numeric = host !== undefined && (host.includes(":") || /^[\d.]+$/.test(host));
+  const address = numeric ? host : host === undefined ? "::" : "127.0.0.1";
   return { address, family: address.includes(":") ? "IPv6" : "IPv4", port: port || DYNAMIC_PORT };
 }
 

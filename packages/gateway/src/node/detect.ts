@@ -1,7 +1,7 @@
-import http, { type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import https from "node:https";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { ExchangeHandler } from "../exchange.ts";
 import { PorticoGatewayError } from "../errors.ts";
+import { isHttpServer } from "./builtins.ts";
 import { type NodeHandlerOptions, nodeHandler, type NodeListener } from "./handler.ts";
 import { serverHandler } from "./server.ts";
 
@@ -39,13 +39,12 @@ interface Recognition {
 const has = (shape: Shape, ...methods: string[]): boolean =>
   methods.every((method) => typeof shape[method] === "function");
 const call = (shape: Shape, method: string): unknown => (shape[method] as () => unknown)();
-const isServer = (value: unknown): value is Server => value instanceof http.Server || value instanceof https.Server;
 
 /** In this order: each is told by what the later ones lack. Objects with `fetch` (Hono, h3, Elysia) are TSGI's own. */
 const RECOGNISED: readonly Recognition[] = [
   {
     kind: "http.Server",
-    matches: (_shape, value) => isServer(value),
+    matches: (_shape, value) => isHttpServer(value),
     open: async (shape, options) => serverHandler(shape as unknown as Server, options),
     close: (shape) => {
       const server = shape as unknown as Server;
@@ -70,7 +69,7 @@ const RECOGNISED: readonly Recognition[] = [
   },
   {
     kind: "fastify",
-    matches: (shape) => has(shape, "ready", "inject", "close") && isServer(shape["server"]),
+    matches: (shape) => has(shape, "ready", "inject", "close") && isHttpServer(shape["server"]),
     open: async (shape, options) => {
       await call(shape, "ready");
       return serverHandler(shape["server"] as Server, options);
@@ -88,7 +87,7 @@ const RECOGNISED: readonly Recognition[] = [
   },
   {
     kind: "hapi",
-    matches: (shape) => has(shape, "initialize", "stop") && isServer(shape["listener"]),
+    matches: (shape) => has(shape, "initialize", "stop") && isHttpServer(shape["listener"]),
     open: async (shape, options) => {
       await call(shape, "initialize");
       return serverHandler(shape["listener"] as Server, options);
@@ -127,7 +126,7 @@ export function detectNodeApplication(value: unknown): NodeApplication | undefin
 }
 
 function serverOf(value: unknown): Server {
-  if (!isServer(value)) {
+  if (!isHttpServer(value)) {
     throw new PorticoGatewayError("BAD_APPLICATION", "The application's getHttpServer() gave no http.Server.");
   }
   return value;

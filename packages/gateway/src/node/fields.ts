@@ -1,6 +1,8 @@
-import { validateHeaderName, validateHeaderValue } from "node:http";
 import type { HeaderList } from "../exchange.ts";
+import { http } from "./builtins.ts";
 import { type InternalResponse, NodeStreamError, OUT_HEADERS, uniqueHeaders } from "./internals.ts";
+
+const { validateHeaderName, validateHeaderValue } = http;
 
 /** Fields about the connection. It belongs to the transport, so what an application says of it is dropped. */
 const CONNECTION_FIELDS: ReadonlySet<string> = new Set([

@@ -1,8 +1,9 @@
 import { AsyncResource } from "node:async_hooks";
 import { channel } from "node:diagnostics_channel";
-import { IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Exchange, ExchangeHandler } from "../exchange.ts";
+import { http } from "./builtins.ts";
 import type { InternalRequest, InternalResponse, ServerOptionsInside } from "./internals.ts";
 import { fillRequest, type RequestClass } from "./request.ts";
 import { attachResponse } from "./response.ts";
@@ -186,7 +187,9 @@ export function expressPrototypes(listener: unknown): Prototypes | undefined {
     return undefined;
   }
   const { request, response } = listener as unknown as { request?: unknown; response?: unknown };
-  return request instanceof IncomingMessage && response instanceof ServerResponse ? { request, response } : undefined;
+  return request instanceof http.IncomingMessage && response instanceof http.ServerResponse
+    ? { request, response }
+    : undefined;
 }
 
 type ResponseClass = new (request: never, options: object) => ServerResponse;
@@ -196,7 +199,7 @@ function requestClass(options: ServeOptions): RequestClass {
   if (Base !== undefined) {
     return Base;
   }
-  const Plain = IncomingMessage as unknown as RequestClass;
+  const Plain = http.IncomingMessage as unknown as RequestClass;
   return options.prototypes === undefined ? Plain : BORN_WITH.request(options.prototypes.request);
 }
 
@@ -205,7 +208,7 @@ function responseClass(options: ServeOptions): ResponseClass {
   if (Base !== undefined) {
     return Base;
   }
-  const Plain = ServerResponse as unknown as ResponseClass;
+  const Plain = http.ServerResponse as unknown as ResponseClass;
   return options.prototypes === undefined ? Plain : BORN_WITH.response(options.prototypes.response);
 }
 
@@ -215,14 +218,14 @@ function responseClass(options: ServeOptions): ResponseClass {
  */
 const BORN_WITH = {
   request(prototype: object): RequestClass {
-    const construct = IncomingMessage as unknown as { call(self: object, socket: unknown): void };
+    const construct = http.IncomingMessage as unknown as { call(self: object, socket: unknown): void };
     const born = function IncomingMessage(this: object, socket: unknown): void {
       construct.call(this, socket);
     };
     return withPrototype(born, prototype, construct) as RequestClass;
   },
   response(prototype: object): ResponseClass {
-    const construct = ServerResponse as unknown as { call(self: object, request: unknown, options: object): void };
+    const construct = http.ServerResponse as unknown as { call(self: object, request: unknown, options: object): void };
     const born = function ServerResponse(this: object, request: unknown, options: object): void {
       construct.call(this, request, options);
     };

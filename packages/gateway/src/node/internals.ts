@@ -7,9 +7,10 @@
  * meaning since Node 8; the test runs every behaviour against `node:http` itself, so a change there shows.
  */
 
-import { IncomingMessage, OutgoingMessage, Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HeaderList } from "../exchange.ts";
 import { PorticoGatewayError } from "../errors.ts";
+import { http } from "./builtins.ts";
 
 /** An error that `node:http` itself would raise; it carries Node's code and message, because applications compare them. */
 export class NodeStreamError extends Error {
@@ -90,14 +91,14 @@ function requiredSymbol(holder: object, description: string): symbol {
   return symbol;
 }
 
-const probe = new OutgoingMessage();
+const probe = new http.OutgoingMessage();
 /** Where a message keeps the headers that were set: `{ lowercase: [name, value] }`. */
 export const OUT_HEADERS: unique symbol = requiredSymbol(probe, "kOutHeaders") as never;
 /** Set by `write` when it returned false. */
 export const NEED_DRAIN: unique symbol = requiredSymbol(probe, "kNeedDrain") as never;
 
 /** Lets the abort signal of a request go when its response is complete (Node ≥ 26; absent before). */
-const DETACH_SIGNAL = symbolOf(IncomingMessage.prototype, "kDetachAbortSignal");
+const DETACH_SIGNAL = symbolOf(http.IncomingMessage.prototype, "kDetachAbortSignal");
 
 export function detachAbortSignal(request: IncomingMessage): void {
   if (DETACH_SIGNAL !== undefined) {
@@ -113,7 +114,7 @@ export interface ServerOptionsInside {
   readonly unique: { readonly symbol: symbol; readonly value: unknown } | undefined;
 }
 
-const plainServer = new Server();
+const plainServer = new http.Server();
 const REQUEST_CLASS = symbolOf(plainServer, "IncomingMessage");
 const RESPONSE_CLASS = symbolOf(plainServer, "ServerResponse");
 const UNIQUE_HEADERS = symbolOf(plainServer, "kUniqueHeaders");

@@ -1,5 +1,6 @@
-import { IncomingMessage, type Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { Exchange, ExchangeHandler } from "../exchange.ts";
+import { http } from "./builtins.ts";
 import { expressPrototypes, type NodeHandlerOptions, type NodeListener, serve } from "./handler.ts";
 import { serverOptionsInside } from "./internals.ts";
 import { fillRequest } from "./request.ts";
@@ -53,6 +54,6 @@ function wantsUpgrade(server: Server, exchange: Exchange): boolean {
   if (shouldUpgradeCallback === undefined) {
     return true;
   }
-  const request = fillRequest(new IncomingMessage(undefined as never), exchange, undefined);
+  const request = fillRequest(new http.IncomingMessage(undefined as never), exchange, undefined);
   return shouldUpgradeCallback.call(server, request);
 }

@@ -1,5 +1,5 @@
 /** What is run. */
-import { z } from "zod";
+import * as z from "zod";
 import { row } from "./row.ts";
 
 export const application = {
@@ -37,7 +37,7 @@ export const application = {
     flags: "--compile-cache <folder>",
     from: "text",
     about:
-      "Where Node keeps compiled code for the workers' next start: a folder, `true` (Node's default folder under the temporary one), or `false`.",
+      "Where Node keeps compiled code for the workers' next start: a folder that only the workers' user may write to, `true` (`portico/compile` in the user's cache folder), or `false`.",
     changes: "reload",
   }),
   reload: row(z.boolean().default(false), {

@@ -1,5 +1,5 @@
 /** Where it listens, and whom it believes. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, octal, row, seconds } from "./row.ts";
 
 /** gunicorn's; kernels cap it at net.core.somaxconn. */

@@ -1,5 +1,5 @@
 /** What is written, where, and in which form. */
-import { z } from "zod";
+import * as z from "zod";
 import { row } from "./row.ts";
 
 export const logging = {

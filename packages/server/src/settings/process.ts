@@ -1,5 +1,5 @@
 /** Who the processes are, and how the master is found and asked. */
-import { z } from "zod";
+import * as z from "zod";
 import { octal, row } from "./row.ts";
 
 export const identity = {

@@ -1,5 +1,5 @@
 /** What every row of the schema is made of. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** What a row says beside its type. */
 export interface SettingMeta {

@@ -1,5 +1,5 @@
 /** How many workers, how long they live, and how much each does. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, row, seconds, size } from "./row.ts";
 
 export const workers = {
