@@ -12,6 +12,7 @@ export default defineConfig({
     "src/lint.ts",
     "src/conformance.ts",
     "src/reference.ts",
+    "src/address.ts",
     "src/read-into.ts",
   ],
 });

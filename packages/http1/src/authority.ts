@@ -1,4 +1,4 @@
-import { isIPv6 } from "./address.ts";
+import { isIPv6 } from "@portico/gateway/address";
 
 /** `host [":" port]`, RFC 9110 §7.2: a registered name or IPv4 address, or an IPv6 address in brackets; no user information. Percent-encoding is refused though RFC 3986 has it: readers differ on whether to decode it. */
 const AUTHORITY = /^(?:([A-Za-z0-9\-._~!$&'()*+,;=]+)|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]*))?$/;

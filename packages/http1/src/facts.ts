@@ -1,5 +1,5 @@
 import type { ClientFacts, Endpoint, ExchangeFacts, TlsFacts } from "@portico/gateway/exchange";
-import { isIP, plainAddress } from "./address.ts";
+import { isIP, plainAddress } from "@portico/gateway/address";
 import { isFieldValue, listElements } from "./characters.ts";
 import { fieldValue } from "./fields.ts";
 

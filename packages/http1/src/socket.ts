@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { ExchangeHandler } from "@portico/gateway/exchange";
-import { plainAddress } from "./address.ts";
+import { plainAddress } from "@portico/gateway/address";
 import { Clock } from "./clock.ts";
 import { ServerConnection, type ServerConnectionOptions } from "./connection.ts";
 import type { ConnectionFacts } from "./facts.ts";

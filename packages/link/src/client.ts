@@ -7,7 +7,7 @@ import { FLAG, FRAME, type FastBuffer, readU16, readU32 } from "./frame.ts";
 import { type LinkRequest, endFlag, readFields, readResponse, requestHeadBytes, writeRequest } from "./head.ts";
 import { HeadMemory } from "./head-memory.ts";
 import { LINK_VERSION, type PeerHello } from "./hello.ts";
-import { MAX_STREAM_ID } from "./limits.ts";
+import { MAX_STREAM_ID, STATUS_BYTES } from "./limits.ts";
 import type { LinkSink } from "./outbox.ts";
 import { LinkSession, type SessionOptions } from "./session.ts";
 import { LinkStream } from "./stream.ts";
@@ -55,6 +55,8 @@ export interface WorkerStatus {
   readonly inFlight: number;
   /** Mean event-loop delay, milliseconds. */
   readonly loopDelayMs: number;
+  /** Workers its server has now. */
+  readonly workers: number;
 }
 
 export interface ClientOptions extends SessionOptions {
@@ -180,8 +182,12 @@ export class ClientSession extends LinkSession<ClientStream> {
       this.drain();
       return !this.isClosed;
     }
-    if (end - start < 8) return this.fail("protocol", "malformed STATUS");
-    this.status = { inFlight: readU32(bytes, start), loopDelayMs: readU32(bytes, start + 4) / 1000 };
+    if (end - start < STATUS_BYTES) return this.fail("protocol", "malformed STATUS");
+    this.status = {
+      inFlight: readU32(bytes, start),
+      loopDelayMs: readU32(bytes, start + 4) / 1000,
+      workers: readU32(bytes, start + 8),
+    };
     this.options.onStatus?.(this.status);
     return !this.isClosed;
   }

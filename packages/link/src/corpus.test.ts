@@ -18,12 +18,12 @@ import { describe, expect, test } from "vitest";
 import { ClientSession } from "./client.ts";
 import { closeName, type LinkError, resetName } from "./error.ts";
 import { FLAG, FRAME, readU16, readU24, readU32 } from "./frame.ts";
-import type { LinkRequest } from "./head.ts";
 import { helloFields, type PeerHello } from "./hello.ts";
 import { writeFields } from "./head.ts";
 import { Outbox } from "./outbox.ts";
 import { MemorySink } from "./pipe.ts";
 import { ServerSession } from "./server.ts";
+import { requestOf } from "./test-rig.ts";
 
 const folder = new URL("../../../test/corpus/link/", import.meta.url);
 
@@ -166,7 +166,7 @@ function replay(one: Case, chunks: readonly Uint8Array[]): Outcome {
       : new ClientSession(sink, {
           ...options,
           onDrain: () => recorder.say("drain"),
-          onStatus: (status) => recorder.say(`status ${status.inFlight} ${status.loopDelayMs}`),
+          onStatus: (status) => recorder.say(`status ${status.inFlight} ${status.loopDelayMs} ${status.workers}`),
         });
   session.start();
   if (one.before === "handshake") session.receive(handshake(one.to === "worker" ? "proxy" : "worker"));
@@ -208,24 +208,12 @@ function handlerOf(kind: string, recorder: Recorder): ExchangeHandler {
 
 function open(session: ClientSession, line: string, id: number, recorder: Recorder): void {
   const [method, target] = line.split(" ") as [string, string];
-  const request: LinkRequest = {
+  const request = requestOf({
     method: method === "UPGRADE" ? "GET" : method,
-    scheme: "http",
-    authority: "example.com",
     target,
-    version: "1.1",
     headers: ["Host", "example.com"],
-    bodyLength: 0,
     upgrade: method === "UPGRADE" ? "websocket" : undefined,
-    id: "r",
-    traceparent: undefined,
-    tracestate: undefined,
-    client: { address: "192.0.2.1", port: 1, vouchedBy: "socket" },
-    tls: undefined,
-    receivedAt: 0,
-    queuedMs: 0,
-    deadline: undefined,
-  };
+  });
   session.open(request, null, true, {
     onInform: (status, headers) => recorder.say(`inform ${id} ${status} ${showFields(headers)}`),
     onResponse(status, headers, body, complete) {

@@ -1,19 +1,16 @@
 /** The worker's exchanges keep the rules of packages/gateway/src/exchange.ts. */
 import type { AbortReason, Exchange, ExchangeHandler, HeaderList } from "@portico/gateway/exchange";
 import { describe, expect, test } from "vitest";
-import type { UpstreamObserver, UpstreamReset, UpstreamStream } from "./client.ts";
+import type { UpstreamStream } from "./client.ts";
 import type { LinkRequest } from "./head.ts";
 import { Pipe } from "./pipe.ts";
+import { Watcher, linkError, requestOf } from "./test-rig.ts";
 
-const base: LinkRequest = {
-  method: "GET",
+const base = requestOf({
   scheme: "https",
   authority: "example.test",
   target: "/a?b=c",
-  version: "1.1",
   headers: ["Host", "example.test"],
-  bodyLength: 0,
-  upgrade: undefined,
   id: "id-1",
   traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
   tracestate: "a=b",
@@ -27,43 +24,7 @@ const base: LinkRequest = {
   },
   receivedAt: 1_700_000_000_123,
   queuedMs: 12,
-  deadline: undefined,
-};
-
-/** What the proxy saw of one stream. */
-class Watcher implements UpstreamObserver {
-  readonly informs: [number, HeaderList][] = [];
-  status = 0;
-  headers: HeaderList = [];
-  body = "";
-  complete = false;
-  trailers: HeaderList | undefined;
-  drains = 0;
-  reset: UpstreamReset | undefined;
-
-  onInform(status: number, headers: HeaderList): void {
-    this.informs.push([status, headers]);
-  }
-  onResponse(status: number, headers: HeaderList, body: Uint8Array | null, complete: boolean): void {
-    this.status = status;
-    this.headers = headers;
-    if (body !== null) this.body += Buffer.from(body).toString();
-    this.complete = complete;
-  }
-  onData(chunk: Uint8Array): void {
-    this.body += Buffer.from(chunk).toString();
-  }
-  onEnd(trailers: HeaderList): void {
-    this.complete = true;
-    this.trailers = trailers;
-  }
-  onDrain(): void {
-    this.drains++;
-  }
-  onReset(error: UpstreamReset): void {
-    this.reset = error;
-  }
-}
+});
 
 /** What the application saw. */
 class Log {
@@ -101,8 +62,6 @@ function ask(
   pipe.settle();
   return { pipe, watcher, stream, errors };
 }
-
-const code = (name: string): unknown => expect.objectContaining({ name: "LinkError", code: name });
 
 test("head and facts are what the proxy said", () => {
   let seen: Exchange | undefined;
@@ -375,7 +334,7 @@ describe("what is out of order or against the rules throws, sends nothing, and c
 
   test.each(cases)("%s", (_what, expected, call) => {
     const { watcher } = ask((exchange) => {
-      expect(() => call(exchange)).toThrow(code(expected));
+      expect(() => call(exchange)).toThrow(linkError(expected));
       expect([exchange.started, exchange.ended]).toEqual([false, false]);
       exchange.respond(200, [], "fine");
     });
@@ -385,18 +344,18 @@ describe("what is out of order or against the rules throws, sends nothing, and c
   test("once a response has begun, there is no second", () => {
     const { watcher } = ask((exchange) => {
       exchange.start(200, ["Content-Length", "4"]);
-      expect(() => exchange.respond(200, [], null)).toThrow(code("out-of-order"));
-      expect(() => exchange.start(200, [])).toThrow(code("out-of-order"));
-      expect(() => exchange.inform(103, [])).toThrow(code("out-of-order"));
+      expect(() => exchange.respond(200, [], null)).toThrow(linkError("out-of-order"));
+      expect(() => exchange.start(200, [])).toThrow(linkError("out-of-order"));
+      expect(() => exchange.inform(103, [])).toThrow(linkError("out-of-order"));
       exchange.write("bo");
-      expect(() => exchange.write("dy!")).toThrow(code("content-length"));
-      expect(() => exchange.end()).toThrow(code("content-length"));
+      expect(() => exchange.write("dy!")).toThrow(linkError("content-length"));
+      expect(() => exchange.end()).toThrow(linkError("content-length"));
       exchange.write("dy");
-      expect(() => exchange.end(["Content-Length", "4"])).toThrow(code("content-length"));
-      expect(() => exchange.end(["a", "b\n"])).toThrow(code("field"));
+      expect(() => exchange.end(["Content-Length", "4"])).toThrow(linkError("content-length"));
+      expect(() => exchange.end(["a", "b\n"])).toThrow(linkError("field"));
       exchange.end();
-      expect(() => exchange.end()).toThrow(code("out-of-order"));
-      expect(() => exchange.write("x")).toThrow(code("out-of-order"));
+      expect(() => exchange.end()).toThrow(linkError("out-of-order"));
+      expect(() => exchange.write("x")).toThrow(linkError("out-of-order"));
     });
     expect(watcher).toMatchObject({ status: 200, body: "body", complete: true });
   });
@@ -572,7 +531,7 @@ describe("tunnels", () => {
   test("CONNECT is accepted by 2xx, and by nothing else", () => {
     const { watcher } = ask(
       (exchange) => {
-        expect(() => exchange.upgrade(101, [])).toThrow(code("status"));
+        expect(() => exchange.upgrade(101, [])).toThrow(linkError("status"));
         exchange.upgrade(200, []);
         exchange.end();
       },

@@ -8,6 +8,9 @@ export const FRAME_HEADER_BYTES = 9;
 /** Highest stream id; a client that used it opens no more streams and lets the link drain. */
 export const MAX_STREAM_ID = 0xffff_ffff;
 
+/** STATUS: in flight, delay, workers; a later version may add to it. */
+export const STATUS_BYTES = 12;
+
 /** Before the peer's HELLO nothing longer is accepted: a stranger may not make us remember more. */
 export const HANDSHAKE_FRAME_BYTES = 4096;
 

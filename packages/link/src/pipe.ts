@@ -19,7 +19,8 @@ export class MemorySink implements LinkSink {
 
   write(bytes: Uint8Array): boolean {
     if (this.ended) throw new TypeError("a write after the end");
-    if (!this.slow) {
+    // What is kept goes first: a socket keeps the order.
+    if (!this.slow && !this.kept) {
       this.bytes = Buffer.concat([this.bytes, bytes]);
       return true;
     }

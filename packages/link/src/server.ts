@@ -6,6 +6,7 @@ import { LinkExchange } from "./exchange.ts";
 import { FLAG, FRAME, type FastBuffer, readU16, writeU32 } from "./frame.ts";
 import { readRequest } from "./head.ts";
 import { LINK_VERSION, type PeerHello } from "./hello.ts";
+import { STATUS_BYTES } from "./limits.ts";
 import type { LinkSink } from "./outbox.ts";
 import { LinkSession, type SessionOptions } from "./session.ts";
 
@@ -13,7 +14,7 @@ import { LinkSession, type SessionOptions } from "./session.ts";
 export interface WorkerFacts {
   readonly id: number;
   readonly generation: number;
-  /** Workers of this server: the proxy dials until it has a link to each. */
+  /** Workers of this server as the link begins: the proxy dials until it has a link to each. Later changes travel by {@link ServerSession.reportStatus}. */
   readonly count: number;
   /** Streams this worker takes at once on one link. */
   readonly concurrency: number;
@@ -27,7 +28,6 @@ export interface ServerOptions extends SessionOptions {
 }
 
 const NOWHERE: Endpoint = { address: "", port: 0 };
-const STATUS_BYTES = 8;
 const MAX_U32 = 0xffff_ffff;
 
 export class ServerSession extends LinkSession<LinkExchange> {
@@ -74,12 +74,13 @@ export class ServerSession extends LinkSession<LinkExchange> {
     if (this.draining) this.sendEmpty(FRAME.DRAIN);
   }
 
-  /** Tells the proxy how this worker is; `loopDelayMs` is the mean delay of its event loop. */
-  reportStatus(inFlight: number, loopDelayMs: number): void {
+  /** Tells the proxy how this worker is; `loopDelayMs` is the mean delay of its event loop, `workers` how many the server has now. */
+  reportStatus(inFlight: number, loopDelayMs: number, workers: number): void {
     if (!this.ready) return;
     const at = this.out.reserve(STATUS_BYTES);
     writeU32(this.out.bytes, at, Math.min(inFlight, MAX_U32));
     writeU32(this.out.bytes, at + 4, Math.min(Math.max(0, Math.round(loopDelayMs * 1000)), MAX_U32));
+    writeU32(this.out.bytes, at + 8, workers);
     this.out.commit(FRAME.STATUS, FLAG.OPTIONAL, 0, STATUS_BYTES);
     this.out.seal();
   }

@@ -4,39 +4,17 @@ import { describe, expect, test } from "vitest";
 import type { UpstreamReset } from "./client.ts";
 import { ClientSession } from "./client.ts";
 import type { LinkError } from "./error.ts";
-import type { LinkRequest } from "./head.ts";
 import { MemorySink, Pipe } from "./pipe.ts";
-
-const request: LinkRequest = {
-  method: "GET",
-  scheme: "http",
-  authority: "a",
-  target: "/",
-  version: "1.1",
-  headers: [],
-  bodyLength: 0,
-  upgrade: undefined,
-  id: "i",
-  traceparent: undefined,
-  tracestate: undefined,
-  client: { address: "", port: 0, vouchedBy: "socket" },
-  tls: undefined,
-  receivedAt: 0,
-  queuedMs: 0,
-  deadline: undefined,
-};
-
-const silent = { onInform() {}, onResponse() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
-const code = (name: string): unknown => expect.objectContaining({ name: "LinkError", code: name });
+import { SILENT, linkError, requestOf } from "./test-rig.ts";
 
 function openCounting(pipe: Pipe, resets: UpstreamReset[] = []): void {
-  pipe.client.open(request, null, true, { ...silent, onReset: (error) => resets.push(error) });
+  pipe.client.open(requestOf(), null, true, { ...SILENT, onReset: (error) => resets.push(error) });
 }
 
 describe("handshake", () => {
   test("the proxy learns who the worker is, and nothing is opened before", () => {
     const pipe = new Pipe(() => {}, {}, { worker: { id: 7, generation: 3, count: 4, concurrency: 2 } });
-    expect(() => pipe.client.open(request, null, true, silent)).toThrow(code("not-ready"));
+    expect(() => pipe.client.open(requestOf(), null, true, SILENT)).toThrow(linkError("not-ready"));
     expect(pipe.client.available).toBe(0);
     pipe.settle();
     expect(pipe.client.hello).toMatchObject({ role: "worker", worker: 7, generation: 3, workers: 4, concurrency: 2 });
@@ -71,10 +49,12 @@ describe("handshake", () => {
 
   test("a secret is long enough and comes with randomness, limits are in range", () => {
     expect(() => new ClientSession(new MemorySink(), { now: () => 0, secret: "short", random })).toThrow(
-      code("option"),
+      linkError("option"),
     );
-    expect(() => new ClientSession(new MemorySink(), { now: () => 0, secret })).toThrow(code("option"));
-    expect(() => new ClientSession(new MemorySink(), { now: () => 0, limits: { window: 1 } })).toThrow(code("option"));
+    expect(() => new ClientSession(new MemorySink(), { now: () => 0, secret })).toThrow(linkError("option"));
+    expect(() => new ClientSession(new MemorySink(), { now: () => 0, limits: { window: 1 } })).toThrow(
+      linkError("option"),
+    );
   });
 
   test("takes no longer than its time", () => {
@@ -93,7 +73,7 @@ describe("refusal", () => {
     pipe.settle();
     for (let count = 0; count < 8; count++) openCounting(pipe);
     expect(pipe.client.available).toBe(0);
-    expect(() => openCounting(pipe)).toThrow(code("busy"));
+    expect(() => openCounting(pipe)).toThrow(linkError("busy"));
   });
 
   test("a request that crossed DRAIN is refused, and can be sent elsewhere", () => {
@@ -142,7 +122,7 @@ describe("drain", () => {
     const statuses: number[] = [];
     const pipe = new Pipe((exchange) => void held.push(exchange), { onClosed }, { onClosed });
     pipe.settle();
-    pipe.client.open(request, null, true, { ...silent, onResponse: (status) => statuses.push(status) });
+    pipe.client.open(requestOf(), null, true, { ...SILENT, onResponse: (status) => statuses.push(status) });
     pipe.settle();
     pipe.server.drain();
     pipe.settle();
@@ -194,9 +174,9 @@ describe("liveness and bounds", () => {
   test("STATUS arrives", () => {
     const pipe = new Pipe(() => {});
     pipe.settle();
-    pipe.server.reportStatus(3, 12.5);
+    pipe.server.reportStatus(3, 12.5, 4);
     pipe.settle();
-    expect(pipe.client.status).toEqual({ inFlight: 3, loopDelayMs: 12.5 });
+    expect(pipe.client.status).toEqual({ inFlight: 3, loopDelayMs: 12.5, workers: 4 });
   });
 
   test("a peer that sends pings and does not read is given up", () => {
@@ -220,8 +200,8 @@ describe("liveness and bounds", () => {
     pipe.settle();
     pipe.clientSink.slow = true;
     let drains = 0;
-    const post = { ...request, method: "POST", bodyLength: -1 };
-    const stream = pipe.client.open(post, null, false, { ...silent, onDrain: () => drains++ });
+    const post = { ...requestOf(), method: "POST", bodyLength: -1 };
+    const stream = pipe.client.open(post, null, false, { ...SILENT, onDrain: () => drains++ });
     pipe.client.flush();
     expect(pipe.client.out.blocked).toBe(true);
     expect(stream.write(Buffer.from("x"))).toBe(false);

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -13,6 +13,7 @@ import type { PeerHello } from "./hello.ts";
 import { LinkError } from "./error.ts";
 import type { ServerSession } from "./server.ts";
 import { acceptLink, type ClientLinkOptions, connectLink, drainLink, type ServerLinkOptions } from "./socket.ts";
+import { requestOf } from "./test-rig.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
 
@@ -29,7 +30,7 @@ interface Pair {
 }
 
 async function pair(
-  kind: "unix" | "tcp",
+  kind: "unix" | "tcp" | "both families",
   handler: ExchangeHandler,
   clientOptions: ClientLinkOptions = {},
   serverOptions: Partial<ServerLinkOptions> = {},
@@ -43,7 +44,7 @@ async function pair(
   });
   await new Promise<void>((resolve) => {
     if (kind === "unix") listener.listen(join(folder, "s"), resolve);
-    else listener.listen(0, "127.0.0.1", resolve);
+    else listener.listen(0, kind === "tcp" ? "127.0.0.1" : "::", resolve);
   });
   const address = listener.address();
   const socket = typeof address === "string" ? net.connect(address) : net.connect(address!.port, "127.0.0.1");
@@ -67,25 +68,17 @@ async function pair(
 }
 
 function request(target: string, extra: Partial<LinkRequest> = {}): LinkRequest {
-  return {
-    method: "GET",
+  return requestOf({
     scheme: "https",
     authority: "example.test",
     target,
-    version: "1.1",
     headers: ["Host", "example.test", "accept", "*/*"],
-    bodyLength: 0,
-    upgrade: undefined,
     id: "id-1",
-    traceparent: undefined,
-    tracestate: undefined,
     client: { address: "192.0.2.7", port: 4711, vouchedBy: "socket" },
-    tls: undefined,
     receivedAt: 1_700_000_000_123,
     queuedMs: 3,
-    deadline: undefined,
     ...extra,
-  };
+  });
 }
 
 interface Answer {
@@ -154,6 +147,22 @@ test.each(["unix", "tcp"] as const)("a request and its answer over %s", async (k
     3,
   ]);
 });
+
+const families = Object.values(networkInterfaces()).flatMap((all) => all?.map(({ family }) => family));
+
+test.skipIf(!families.includes("IPv6"))(
+  "an IPv4 address is written as one, on a socket for both families too",
+  async () => {
+    const seen: string[] = [];
+    const { client, ready } = await pair("both families", (exchange) => {
+      seen.push(exchange.facts.peer.address, exchange.facts.local.address);
+      exchange.respond(200, [], "");
+    });
+    await ready;
+    await ask(client, request("/"));
+    expect(seen).toEqual(["127.0.0.1", "127.0.0.1"]);
+  },
+);
 
 test("bodies much larger than the window flow both ways and arrive whole", async () => {
   const { client, ready } = await pair("unix", echo);

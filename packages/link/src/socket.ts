@@ -7,6 +7,7 @@
 
 import { randomBytes } from "node:crypto";
 import { type NetConnectOpts, type Socket, connect } from "node:net";
+import { plainAddress } from "@portico/gateway/address";
 import { READ_BYTES, type ReadInto, readInto } from "@portico/gateway/read-into";
 import type { Endpoint, ExchangeHandler } from "@portico/gateway/exchange";
 import { type ClientOptions, ClientSession } from "./client.ts";
@@ -210,6 +211,7 @@ export function drainLink(session: ServerSession | ClientSession, graceMs: numbe
   });
 }
 
+/** An IPv4 address is written as one, on sockets for both families too. */
 function endpoint(address: string | undefined, port: number | undefined): Endpoint {
-  return { address: address ?? "", port: port ?? 0 };
+  return { address: plainAddress(address ?? ""), port: port ?? 0 };
 }

@@ -108,7 +108,7 @@ export class WorkerLinks {
     delay.reset();
     const inFlight = this.#around.inFlight();
     for (const session of this.#links.keys()) {
-      session.reportStatus(inFlight, late);
+      session.reportStatus(inFlight, late, this.#context.count);
       session.flush();
     }
   }

@@ -187,6 +187,23 @@ describe("the pool", () => {
     expect(transport.workers).toBe(3);
   });
 
+  it("follows a server that is scaled, by what its workers report", () => {
+    const { transport, sessions, ready, advance } = pool();
+    const first = ready(1, 2);
+    ready(2, 2);
+    first.events.onStatus({ inFlight: 0, loopDelayMs: 0, workers: 3 });
+    expect(sessions).toHaveLength(3);
+    const third = ready(3, 3);
+    expect(transport.workers).toBe(3);
+    third.lost();
+    first.events.onStatus({ inFlight: 0, loopDelayMs: 0, workers: 2 });
+    // A dial that was under way may end; none follows but the look for more workers.
+    const before = sessions.length;
+    advance(5_000);
+    expect(sessions.length - before).toBeLessThanOrEqual(1);
+    expect(transport.workers).toBe(2);
+  });
+
   it("replaces a link that drains at once, and sends nothing more over it", () => {
     const { transport, sessions, ready, send } = pool();
     const first = ready(1, 2);
@@ -264,10 +281,10 @@ describe("the pool", () => {
     const { ready, send } = pool();
     const late = ready(1, 2);
     const other = ready(2, 2);
-    late.events.onStatus({ inFlight: 1, loopDelayMs: 900 });
+    late.events.onStatus({ inFlight: 1, loopDelayMs: 900, workers: 2 });
     other.inFlight = 8;
     expect(send()).toBe(other);
-    late.events.onStatus({ inFlight: 1, loopDelayMs: 1 });
+    late.events.onStatus({ inFlight: 1, loopDelayMs: 1, workers: 2 });
     expect(send()).toBe(late);
   });
 
@@ -275,7 +292,7 @@ describe("the pool", () => {
     const { transport, ready, send, advance } = pool();
     const silent = ready(1, 2);
     const other = ready(2, 2);
-    silent.events.onStatus({ inFlight: 0, loopDelayMs: 0 });
+    silent.events.onStatus({ inFlight: 0, loopDelayMs: 0, workers: 2 });
     silent.inFlight = 1;
     other.inFlight = 5;
     expect(send()).toBe(silent);
@@ -284,7 +301,7 @@ describe("the pool", () => {
     other.inFlight = other.concurrency;
     expect(transport.load()).toBe(Infinity);
     expect(transport.hopeful).toBe(true);
-    silent.events.onStatus({ inFlight: 0, loopDelayMs: 0 });
+    silent.events.onStatus({ inFlight: 0, loopDelayMs: 0, workers: 2 });
     expect(send()).toBe(silent);
   });
 

@@ -129,7 +129,7 @@ export class LinkTransport implements ServerTransport {
   /** Where the last `load` would send the next request. */
   #best: Link | undefined;
   #start = 0;
-  /** Workers of the server, as the last HELLO said. */
+  /** Workers of the server, as the last HELLO or STATUS said. */
   #workers = 1;
   #dialling = false;
   #pause = 0;
@@ -275,6 +275,12 @@ export class LinkTransport implements ServerTransport {
     link.heardAt = this.#wheel.now();
     link.silent = false;
     link.late = status.loopDelayMs >= LATE_DELAY_MS;
+    const workers = Math.max(1, status.workers);
+    if (workers !== this.#workers) {
+      this.#workers = workers;
+      this.#pause = 0;
+      this.#maintain();
+    }
     this.#events.onAvailable();
   }
 

@@ -1,4 +1,4 @@
-/** Textual IP addresses (RFC 3986 §3.2.2, RFC 4291 §2.2), without zones. `node:net` knows them too, but an engine imports no I/O. */
+/** Textual IP addresses (RFC 3986 §3.2.2, RFC 4291 §2.2), without zones. `node:net` knows them too, but the engines import no I/O. */
 
 const IPV4_PART = /^(?:0|[1-9][0-9]{0,2})$/;
 const GROUP = /^[0-9A-Fa-f]{1,4}$/;
