@@ -1,7 +1,8 @@
 /** Routes whose answer stands in the configuration: `respond` and `redirect`. */
 import { Buffer } from "node:buffer";
 import type { RedirectSettings, RespondSettings } from "../config/schema.ts";
-import { queryOf } from "../router/path.ts";
+import { compileText } from "../router/expand.ts";
+import type { PathPattern } from "../router/path-pattern.ts";
 import type { RouteHandler } from "../router/route.ts";
 import { respondError } from "./error.ts";
 import { fieldList } from "./fields.ts";
@@ -19,21 +20,13 @@ export function fixedHandler(settings: RespondSettings): RouteHandler {
 const LOCATION = /^[\x21-\x7e]+$/;
 
 /** Redirects to the target with its variables filled in. */
-export function redirectHandler(settings: RedirectSettings): RouteHandler {
-  const parts = settings.to.split(/(\$(?:scheme|host|path|query)\b)/);
-  return (exchange) => {
-    const { head } = exchange;
-    const query = queryOf(head.target);
-    const rawPath = head.target.slice(0, head.target.length - query.length);
-    let location = "";
-    for (const part of parts) {
-      if (part === "$scheme") location += head.scheme;
-      else if (part === "$host") location += head.authority;
-      // Two slashes at the start would name another host.
-      else if (part === "$path") location += location === "" ? rawPath.replace(/^\/+/, "/") : rawPath;
-      else if (part === "$query") location += query;
-      else location += part;
-    }
+export function redirectHandler(settings: RedirectSettings, pattern: PathPattern): RouteHandler {
+  const expand = compileText(settings.to);
+  // Two slashes at the start, or what browsers take for them, would name another host, which the client chose.
+  const names = settings.to.startsWith("//");
+  return (exchange, path) => {
+    const expanded = expand(exchange, pattern.captures(path));
+    const location = names ? expanded : expanded.replace(/^[/\\]{2,}/, "/");
     if (LOCATION.test(location)) exchange.respond(settings.status, ["Location", location], null);
     else respondError(exchange, 400);
   };

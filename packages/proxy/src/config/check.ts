@@ -4,18 +4,26 @@
  * Works on the configuration as it was written, right or wrong, so that these findings come together with the
  * schema's: all at once.
  */
+import { checkClientLists, checkMatchClients } from "./check/clients.ts";
 import { checkHosts } from "./check/hosts.ts";
 import { checkListen } from "./check/listen.ts";
 import { type ConfigCheck, type RouteCheck, list, record } from "./check/raw.ts";
 import { checkHandler, checkReachable, checkRespond } from "./check/routes.ts";
+import { checkRewrite } from "./check/rewrite.ts";
 import { checkStatic } from "./check/static.ts";
-import { checkTrusted } from "./check/trust.ts";
-import { checkLinkSecret, checkUpstreamName } from "./check/upstreams.ts";
+import { checkLinkSecret, checkUpstreamNames } from "./check/upstreams.ts";
 import type { Finding } from "./problems.ts";
 
-const CONFIG_CHECKS: readonly ConfigCheck[] = [checkListen, checkTrusted, checkLinkSecret, checkHosts];
+const CONFIG_CHECKS: readonly ConfigCheck[] = [checkListen, checkClientLists, checkLinkSecret, checkHosts];
 
-const ROUTE_CHECKS: readonly RouteCheck[] = [checkHandler, checkUpstreamName, checkStatic, checkRespond];
+const ROUTE_CHECKS: readonly RouteCheck[] = [
+  checkHandler,
+  checkUpstreamNames,
+  checkStatic,
+  checkRespond,
+  checkRewrite,
+  checkMatchClients,
+];
 
 /** All that is wrong between the settings of a configuration as written. */
 export function crossCheck(raw: unknown): Finding[] {

@@ -4,9 +4,17 @@ import { dirname, isAbsolute, resolve } from "node:path";
 import { z } from "zod";
 import { type ConfigProblem, PorticoProxyError, describeProblem } from "../errors.ts";
 import { crossCheck } from "./check.ts";
+import { checkExpressions } from "./check/expressions.ts";
+import { checkFiles } from "./check/pages.ts";
 import { LINK_SECRET_VARIABLE } from "./check/upstreams.ts";
 import { type KeyPath, findings, locate } from "./problems.ts";
-import { type ProxyConfig, type ResolvedConfig, configSchema } from "./schema.ts";
+import {
+  type ErrorPageSettings,
+  type ProxyConfig,
+  type ResolvedConfig,
+  type SiteSettings,
+  configSchema,
+} from "./schema.ts";
 import { readSource } from "./source.ts";
 
 /** Only types: gives an editor the names and the compiler the check. */
@@ -14,26 +22,44 @@ export function defineProxy(config: ProxyConfig): ProxyConfig {
   return config;
 }
 
-const LOG_WORDS = new Set(["off", "stdout", "stderr"]);
+/** Instead of paths. */
+const PATH_WORDS = new Set(["off", "stdout", "stderr"]);
+
+type Absolute = (path: string) => string;
+
+function withAbsolutePages<Owner extends { errorPages?: ErrorPageSettings | undefined }>(
+  owner: Owner,
+  absolute: Absolute,
+): Owner {
+  if (owner.errorPages === undefined) return owner;
+  const pages = Object.entries(owner.errorPages.pages).map(([status, file]) => [status, absolute(file)]);
+  return { ...owner, errorPages: { ...owner.errorPages, pages: Object.fromEntries(pages) as Record<string, string> } };
+}
+
+function siteWithAbsolutePaths(site: SiteSettings, absolute: Absolute): SiteSettings {
+  const { maintenance } = site;
+  return {
+    ...withAbsolutePages(site, absolute),
+    ...(maintenance?.page === undefined ? {} : { maintenance: { ...maintenance, page: absolute(maintenance.page) } }),
+    routes: site.routes.map((route) => {
+      const own = withAbsolutePages(route, absolute);
+      return own.static === undefined ? own : { ...own, static: { ...own.static, root: absolute(own.static.root) } };
+    }),
+  };
+}
 
 /** Paths of a configuration are relative to its file (to the working directory for an object). */
 function withAbsolutePaths(config: ResolvedConfig, base: string): ResolvedConfig {
-  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(base, path));
-  const logPath = (where: string): string => (LOG_WORDS.has(where) ? where : absolute(where));
+  const absolute: Absolute = (path) => (isAbsolute(path) ? path : resolve(base, path));
+  const unlessWord = (where: string): string => (PATH_WORDS.has(where) ? where : absolute(where));
   return {
-    ...config,
+    ...withAbsolutePages(config, absolute),
     listen: config.listen.map((one) => (one.unix === undefined ? one : { ...one, unix: absolute(one.unix) })),
-    log: { ...config.log, access: logPath(config.log.access), error: logPath(config.log.error) },
+    log: { ...config.log, access: unlessWord(config.log.access), error: unlessWord(config.log.error) },
+    ...(config.control === undefined ? {} : { control: unlessWord(config.control) }),
     ...(config.linkSecretFile === undefined ? {} : { linkSecretFile: absolute(config.linkSecretFile) }),
     ...(config.tempDirectory === undefined ? {} : { tempDirectory: absolute(config.tempDirectory) }),
-    sites: config.sites.map((site) => ({
-      ...site,
-      routes: site.routes.map((route) =>
-        route.static === undefined
-          ? route
-          : { ...route, static: { ...route.static, root: absolute(route.static.root) } },
-      ),
-    })),
+    sites: config.sites.map((site) => siteWithAbsolutePaths(site, absolute)),
   };
 }
 
@@ -76,7 +102,12 @@ function refuse(problems: readonly ConfigProblem[]): never {
 
 async function resolveFrom(data: unknown, origin: Origin): Promise<ResolvedConfig> {
   const result = configSchema.safeParse(data);
-  const found = [...(result.success ? [] : findings(configSchema, data, result.error)), ...crossCheck(data)];
+  const found = [
+    ...(result.success ? [] : findings(configSchema, data, result.error)),
+    ...crossCheck(data),
+    ...(await checkExpressions(data)),
+    ...checkFiles(data, origin.base),
+  ];
   if (found.length > 0) refuse(locate(found, origin.file, origin.lineOf));
   return withSecret(withAbsolutePaths(result.data!, origin.base));
 }

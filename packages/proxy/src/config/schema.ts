@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { count } from "./schema/count.ts";
+import { errorPages } from "./schema/error-pages.ts";
 import { limits, timeouts } from "./schema/limits.ts";
 import { listen } from "./schema/listen.ts";
 import { log } from "./schema/log.ts";
@@ -30,6 +31,7 @@ export const configSchema = z.strictObject({
     .array(site)
     .min(1, { error: "must have at least one site" })
     .meta({ description: "The sites, by name of the host." }),
+  errorPages: errorPages.optional().meta({ description: "Error pages of every site that has none of its own." }),
   limits: limits.prefault({}).meta({ description: "Limits of every connection and request." }),
   timeouts: timeouts.prefault({}).meta({ description: "Times of every client connection." }),
   trustedProxies: z.array(z.string().min(1)).prefault([]).meta({
@@ -47,6 +49,10 @@ export const configSchema = z.strictObject({
     .min(1)
     .optional()
     .meta({ description: "File that holds it, relative to the configuration file; white space around it is dropped." }),
+  control: z.string().min(1).optional().meta({
+    description:
+      "Unix socket for `portico-proxy reload`, `status` and `stop`, relative to the configuration file; `off`: none. Without it: one below the runtime directory of the user, named after the configuration file.",
+  }),
   tempDirectory: z.string().min(1).optional().meta({
     description:
       "Directory for bodies beyond the memory limits, relative to the configuration file. Without it: a private one below the system's.",
@@ -68,7 +74,13 @@ export type UpstreamSettings = ResolvedConfig["upstreams"][string];
 export type ServerSettings = UpstreamSettings["servers"][number];
 export type SiteSettings = ResolvedConfig["sites"][number];
 export type RouteSettings = SiteSettings["routes"][number];
+export type MatchSettings = NonNullable<RouteSettings["match"]>;
+export type RewriteSettings = NonNullable<RouteSettings["rewrite"]>;
+export type ErrorPageSettings = NonNullable<RouteSettings["errorPages"]>;
+export type MaintenanceSettings = NonNullable<SiteSettings["maintenance"]>;
 export type ProxySettings = NonNullable<RouteSettings["proxy"]>;
+export type SplitSettings = NonNullable<ProxySettings["split"]>;
+export type MirrorSettings = NonNullable<ProxySettings["mirror"]>;
 export type StaticSettings = NonNullable<RouteSettings["static"]>;
 export type RespondSettings = NonNullable<RouteSettings["respond"]>;
 export type RedirectSettings = NonNullable<RouteSettings["redirect"]>;

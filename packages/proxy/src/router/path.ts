@@ -65,3 +65,24 @@ function normalise(path: string): string | undefined {
   const directory = last === "" || last === "." || last === "..";
   return `/${kept.join("/")}${directory && kept.length > 0 ? "/" : ""}`;
 }
+
+/** A segment's bytes as a path is compared by them. */
+const decoded = (segment: string): string => (segment.includes("%") ? decodeURIComponent(segment) : segment);
+
+/**
+ * A raw path (one that {@link lookupPath} has read) without repeated slashes and dot segments, its segments as they
+ * were written.
+ */
+export function normalTarget(path: string): string {
+  if (!/%|\/[/.]/.test(path)) return path;
+  const kept: string[] = [];
+  const segments = path.split("/");
+  let last = "";
+  for (const segment of segments.slice(1)) {
+    last = decoded(segment);
+    if (last === "..") kept.pop();
+    else if (last !== "." && last !== "") kept.push(segment);
+  }
+  const directory = last === "" || last === "." || last === "..";
+  return `/${kept.join("/")}${directory && kept.length > 0 ? "/" : ""}`;
+}

@@ -26,10 +26,16 @@ export class PathTable<Route extends PathRoute> {
     const exact = new Map<string, Route[]>();
     for (const route of routes) {
       if (route.path.endsWith("/*")) this.#segmentOf(route.path.slice(0, -1)).own.push(route);
-      else exact.set(route.path, [...(exact.get(route.path) ?? []), route]);
+      else PathTable.#list(exact, route.path).push(route);
     }
     PathTable.#seal(this.#root, NONE);
     for (const [path, own] of exact) this.#exact.set(path, [...own, ...this.#prefixes(path)]);
+  }
+
+  static #list<Route>(lists: Map<string, Route[]>, key: string): Route[] {
+    let list = lists.get(key);
+    if (list === undefined) lists.set(key, (list = []));
+    return list;
   }
 
   /** All routes that match a path in normal form, best first. HOT. */

@@ -1,15 +1,21 @@
 /** A configuration, compiled: takes every exchange of a thread to the handler of its route. */
 import type { Exchange } from "@portico/gateway/exchange";
 import { respondError } from "../answer/error.ts";
+import { ErrorPages, PagedExchange } from "../answer/error-pages.ts";
 import { fixedHandler, redirectHandler } from "../answer/fixed.ts";
 import { limitBody } from "../answer/limit.ts";
+import { compileMaintenance } from "../answer/maintenance.ts";
 import type { ROUTE_HANDLERS } from "../config/check/routes.ts";
-import type { ResolvedConfig, RouteSettings } from "../config/schema.ts";
+import type { ErrorPageSettings, ResolvedConfig, RouteSettings, SiteSettings } from "../config/schema.ts";
 import { type StaticDeps, staticHandler } from "../static/handler.ts";
+import { compileCanonical } from "./canonical.ts";
+import { compileConditions } from "./conditions.ts";
 import { HostTable } from "./hosts.ts";
 import { lookupPath } from "./path.ts";
+import { type PathPattern, compilePath } from "./path-pattern.ts";
 import { PathTable } from "./paths.ts";
-import { type Route, type RouteHandler, passOn } from "./route.ts";
+import { rewriteHandler } from "./rewrite.ts";
+import { type Route, type RouteHandler, type Unmatched, dispatch } from "./route.ts";
 
 /** What the compiler needs besides the configuration. */
 export interface RouterDeps {
@@ -20,6 +26,14 @@ export interface RouterDeps {
 
 type HandlerName = (typeof ROUTE_HANDLERS)[number];
 
+/** What the compiling of a route may look at. */
+interface RouteContext {
+  readonly deps: RouterDeps;
+  readonly bodySize: number;
+  readonly pattern: PathPattern;
+  readonly unmatched: Unmatched;
+}
+
 /** No route takes it: RFC 9110 §15.5.5, §15.5.6. */
 export function unmatched(exchange: Exchange, allow: string | undefined): void {
   if (allow === undefined) respondError(exchange, 404);
@@ -27,13 +41,18 @@ export function unmatched(exchange: Exchange, allow: string | undefined): void {
 }
 
 /** How each kind of route is compiled. */
-const COMPILERS: Readonly<
-  Record<HandlerName, (route: RouteSettings, deps: RouterDeps, bodyLimit: number) => RouteHandler>
-> = {
-  static: (route, deps) => staticHandler(route.static!, route.path, { ...deps.files, unmatched }),
-  proxy: (route, deps, bodyLimit) => deps.proxyHandler(route, bodyLimit),
+const COMPILERS: Readonly<Record<HandlerName, (route: RouteSettings, context: RouteContext) => RouteHandler>> = {
+  static: (route, { deps, pattern, unmatched: none }) =>
+    staticHandler(route.static!, pattern.expression === undefined ? pattern.filed : route.path, {
+      ...deps.files,
+      unmatched: none,
+    }),
+  proxy: (route, { deps, bodySize, pattern }) => {
+    const handler = deps.proxyHandler(route, bodySize);
+    return route.rewrite === undefined ? handler : rewriteHandler(route.rewrite, pattern, handler);
+  },
   respond: (route) => fixedHandler(route.respond!),
-  redirect: (route) => redirectHandler(route.redirect!),
+  redirect: (route, { pattern }) => redirectHandler(route.redirect!, pattern),
 };
 
 /**
@@ -55,27 +74,108 @@ function methodsOf(route: RouteSettings): ReadonlySet<string> | undefined {
   return methods;
 }
 
-function compileRoute(settings: RouteSettings, config: ResolvedConfig, deps: RouterDeps): Route {
-  const name = (Object.keys(COMPILERS) as HandlerName[]).find((candidate) => settings[candidate] !== undefined)!;
-  const bodySize = settings.limits?.bodySize ?? config.limits.bodySize;
+/** What a route asks beyond path and method, in one call. */
+function acceptsOf(route: RouteSettings, { expression }: PathPattern): Route["accepts"] {
+  const conditions = compileConditions(route.match);
+  if (conditions.length === 0) return expression === undefined ? undefined : (_exchange, path) => expression.test(path);
+  return (exchange, path) =>
+    (expression === undefined || expression.test(path)) && conditions.every((one) => one.holds(exchange));
+}
+
+/** The handler that a route has exactly one of. */
+export function handlerNameOf(route: RouteSettings): HandlerName {
+  return (Object.keys(COMPILERS) as HandlerName[]).find((candidate) => route[candidate] !== undefined)!;
+}
+
+/** Where a route stands among the others, and what it asks; what answers is `handle`. */
+export function compileMatch(
+  settings: RouteSettings,
+  index: number,
+  pattern: PathPattern,
+  handle: RouteHandler,
+): Route {
   return {
-    // A pattern is looked up as paths are: in normal form.
-    path: settings.path.endsWith("*")
-      ? `${lookupPath(settings.path.slice(0, -1)) ?? "/"}*`
-      : (lookupPath(settings.path) ?? settings.path),
+    path: pattern.filed,
     name: settings.name ?? settings.path,
+    index,
     methods: methodsOf(settings),
-    handle: lazily(() => limitBody(bodySize, COMPILERS[name](settings, deps, bodySize))),
+    accepts: acceptsOf(settings, pattern),
+    handle,
   };
 }
 
-export class Router {
-  readonly #sites = new HostTable<PathTable<Route>>();
+function withPages(pages: ErrorPages, next: RouteHandler): RouteHandler {
+  return (exchange, path, match, position) => next(new PagedExchange(exchange, pages), path, match, position);
+}
+
+/** A site, compiled. */
+interface Site {
+  readonly table: PathTable<Route>;
+  /** Answers what is not for the routes (redirect to the one address, maintenance); true where it has. */
+  readonly gate: ((exchange: Exchange) => boolean) | undefined;
+  readonly unmatched: Unmatched;
+}
+
+class SiteCompiler {
+  readonly #config: ResolvedConfig;
+  readonly #deps: RouterDeps;
+  readonly #pages = new Map<ErrorPageSettings, ErrorPages>();
 
   constructor(config: ResolvedConfig, deps: RouterDeps) {
-    for (const site of config.sites) {
-      const table = new PathTable(site.routes.map((route) => compileRoute(route, config, deps)));
-      for (const host of site.hosts) this.#sites.add(host, table);
+    this.#config = config;
+    this.#deps = deps;
+  }
+
+  pagesOf(settings: ErrorPageSettings | undefined): ErrorPages | undefined {
+    if (settings === undefined) return undefined;
+    let pages = this.#pages.get(settings);
+    if (pages === undefined) this.#pages.set(settings, (pages = new ErrorPages(settings)));
+    return pages;
+  }
+
+  compile(site: SiteSettings): Site {
+    const pages = this.pagesOf(site.errorPages ?? this.#config.errorPages);
+    const none: Unmatched =
+      pages === undefined ? unmatched : (exchange, allow) => unmatched(new PagedExchange(exchange, pages), allow);
+    const routes = site.routes.map((route, index) =>
+      this.#route(route, index, none, route.errorPages === undefined ? pages : this.pagesOf(route.errorPages)),
+    );
+    return { table: new PathTable(routes), gate: this.#gate(site, pages), unmatched: none };
+  }
+
+  #gate(site: SiteSettings, pages: ErrorPages | undefined): Site["gate"] {
+    const canonical = site.canonical === undefined ? undefined : compileCanonical(site.canonical);
+    const closed = site.maintenance === undefined ? undefined : compileMaintenance(site.maintenance);
+    if (closed === undefined) return canonical;
+    return (exchange) =>
+      canonical?.(exchange) === true || closed(pages === undefined ? exchange : new PagedExchange(exchange, pages));
+  }
+
+  #route(settings: RouteSettings, index: number, none: Unmatched, pages: ErrorPages | undefined): Route {
+    const pattern = compilePath(settings.path);
+    const bodySize = settings.limits?.bodySize ?? this.#config.limits.bodySize;
+    const name = handlerNameOf(settings);
+    const compile = COMPILERS[name];
+    const chain = lazily(() =>
+      limitBody(bodySize, compile(settings, { deps: this.#deps, bodySize, pattern, unmatched: none })),
+    );
+    // What a configuration answers itself it has chosen: only files and applications fail.
+    const fails = name === "static" || name === "proxy";
+    return compileMatch(settings, index, pattern, pages !== undefined && fails ? withPages(pages, chain) : chain);
+  }
+}
+
+export class Router {
+  readonly #sites = new HostTable<Site>();
+  /** For hosts that no site has. */
+  readonly #pages: ErrorPages | undefined;
+
+  constructor(config: ResolvedConfig, deps: RouterDeps) {
+    const compiler = new SiteCompiler(config, deps);
+    this.#pages = compiler.pagesOf(config.errorPages);
+    for (const settings of config.sites) {
+      const site = compiler.compile(settings);
+      for (const host of settings.hosts) this.#sites.add(host, site);
     }
   }
 
@@ -84,15 +184,16 @@ export class Router {
     const { head } = exchange;
     const site = this.#sites.find(head.authority);
     if (site === undefined) {
-      respondError(exchange, 421);
+      respondError(this.#pages === undefined ? exchange : new PagedExchange(exchange, this.#pages), 421);
       return;
     }
+    if (site.gate !== undefined && site.gate(exchange)) return;
     const path = lookupPath(head.target);
     if (path === undefined || path.charCodeAt(0) !== 0x2f) {
       this.#answerOddTarget(exchange);
       return;
     }
-    passOn(exchange, path, site.find(path), 0, unmatched);
+    dispatch(exchange, path, site.table.find(path), site.unmatched);
   }
 
   /** Targets that name no path: `OPTIONS *` is about the server (RFC 9110 §9.3.7), CONNECT wants a proxy of another kind. */

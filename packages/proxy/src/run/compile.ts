@@ -10,7 +10,9 @@ import { AccessLog } from "../log/access-log.ts";
 import type { LogName } from "../log/batch.ts";
 import { createErrorLog } from "../log/error-log.ts";
 import { createProxyHandler } from "../proxying/handler.ts";
+import { mirrorHandler } from "../router/mirror.ts";
 import { Router } from "../router/router.ts";
+import { splitHandler } from "../router/split.ts";
 import { FileCache } from "../static/cache.ts";
 import type { UpstreamRegistry } from "../upstream/registry.ts";
 import type { Wheel } from "../upstream/wheel.ts";
@@ -63,10 +65,15 @@ export function prepare(config: ResolvedConfig, context: ThreadContext): Compile
     },
     proxyHandler(route, bodyLimit) {
       const settings = route.proxy!;
-      const upstream = context.registry.get(settings.upstream);
-      // Only for a request that met this route under a configuration that has been replaced since.
-      if (upstream === undefined) return (exchange) => respondError(exchange, 503);
-      return createProxyHandler({ settings, upstream, bodyLimit, wheel: context.wheel, deps });
+      const handlerOf = (name: string): ExchangeHandler => {
+        const upstream = context.registry.get(name);
+        // Only for a request that met this route under a configuration that has been replaced since.
+        if (upstream === undefined) return (exchange) => respondError(exchange, 503);
+        return createProxyHandler({ settings, upstream, bodyLimit, wheel: context.wheel, deps });
+      };
+      const { split, mirror } = settings;
+      const handler = split === undefined ? handlerOf(settings.upstream!) : splitHandler(split, handlerOf);
+      return mirror === undefined ? handler : mirrorHandler(mirror, handlerOf(mirror.upstream), handler);
     },
   });
   const handle: ExchangeHandler = (exchange) => router.handle(exchange);

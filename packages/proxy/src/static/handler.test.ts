@@ -69,10 +69,12 @@ function server(
   const next: Route = {
     name: "next",
     path: "/*",
+    index: 0,
     methods: undefined,
+    accepts: undefined,
     handle: (exchange) => exchange.respond(200, [], "next"),
   };
-  const own: Route = { name: "own", path, methods: undefined, handle };
+  const own: Route = { name: "own", path, index: 0, methods: undefined, accepts: undefined, handle };
   const get = async (target: string, request: TestRequest = {}): Promise<TestExchange> => {
     const exchange = new TestExchange({ target, ...request });
     handle(exchange, lookupPath(target)!, [own, next], 0);

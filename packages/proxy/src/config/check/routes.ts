@@ -1,4 +1,5 @@
 /** Routes: exactly one handler each, and none behind another that takes everything. */
+import { compilePath } from "../../router/path-pattern.ts";
 import type { Finding, KeyPath } from "../problems.ts";
 import { checkFields } from "./fields.ts";
 import { type Raw, type RouteCheck, record, text } from "./raw.ts";
@@ -17,19 +18,38 @@ export const checkHandler: RouteCheck = (route, path, _config, found) => {
 export const checkRespond: RouteCheck = (route, path, _config, found) =>
   checkFields(record(route["respond"])["headers"], [...path, "respond", "headers"], found);
 
-/** A route behind an equal one that takes every request is a mistake. */
+/** Where a pattern is filed, and whether it takes all that is filed there; undefined where it is no pattern. */
+function filedOf(pattern: string): { filed: string; all: boolean } | undefined {
+  if (!/^[/~]/.test(pattern)) return undefined;
+  try {
+    const { filed, expression } = compilePath(pattern);
+    return { filed, all: expression === undefined };
+  } catch {
+    return undefined;
+  }
+}
+
+/** A route behind one that takes every request of its path or prefix is a mistake. */
 export function checkReachable(routes: readonly Raw[], path: KeyPath, found: Finding[]): void {
   const taken = new Map<string, number>();
   routes.forEach((route, index) => {
-    const pattern = text(route["path"]);
-    if (pattern === undefined) return;
-    const before = taken.get(pattern);
+    const place = filedOf(text(route["path"]) ?? "");
+    if (place === undefined) return;
+    const before = taken.get(place.filed);
     if (before !== undefined)
       found.push({
         path: [...path, index, "path"],
-        message: `can never be reached: routes[${before}] takes every request of this path`,
+        message: place.all
+          ? `can never be reached: routes[${before}] takes every request of this path`
+          : `can never be reached: it counts as ${place.filed}, and routes[${before}] takes every request of that`,
+        hint: place.all ? undefined : "put it first",
       });
-    else if (route["methods"] === undefined && record(route["static"])["fallthrough"] !== true)
-      taken.set(pattern, index);
+    else if (
+      place.all &&
+      route["methods"] === undefined &&
+      route["match"] === undefined &&
+      record(route["static"])["fallthrough"] !== true
+    )
+      taken.set(place.filed, index);
   });
 }

@@ -1,13 +1,12 @@
 /** Upstreams, and the routes that name them. */
 import { nearest } from "@portico/supervisor/nearest";
+import type { Finding, KeyPath } from "../problems.ts";
 import { type ConfigCheck, type RouteCheck, list, record, text } from "./raw.ts";
 
 /** Environment variable of the secret, the server's too. */
 export const LINK_SECRET_VARIABLE = "PORTICO_LINK_SECRET";
 
-export const checkUpstreamName: RouteCheck = (route, path, config, found) => {
-  const known = Object.keys(record(config["upstreams"]));
-  const name = text(record(route["proxy"])["upstream"]);
+function checkName(name: string | undefined, path: KeyPath, known: readonly string[], found: Finding[]): void {
   if (name === undefined || known.includes(name)) return;
   const near = nearest(name, known);
   const hint =
@@ -16,7 +15,27 @@ export const checkUpstreamName: RouteCheck = (route, path, config, found) => {
       : known.length === 0
         ? "`upstreams` is empty"
         : `there are: ${known.join(", ")}`;
-  found.push({ path: [...path, "proxy", "upstream"], message: `there is no upstream "${name}"`, hint });
+  found.push({ path, message: `there is no upstream "${name}"`, hint });
+}
+
+/** Every upstream that a `proxy` route names. */
+export const checkUpstreamNames: RouteCheck = (route, path, config, found) => {
+  if (route["proxy"] === undefined) return;
+  const known = Object.keys(record(config["upstreams"]));
+  const { upstream, split, mirror } = record(route["proxy"]);
+  const where = [...path, "proxy"];
+  checkName(text(upstream), [...where, "upstream"], known, found);
+  checkName(text(record(mirror)["upstream"]), [...where, "mirror", "upstream"], known, found);
+  if (upstream === undefined && split === undefined)
+    found.push({ path: [...where, "upstream"], message: "is missing", hint: "or `split`" });
+  if (upstream !== undefined && split !== undefined)
+    found.push({ path: where, message: "must have only one of `upstream`, `split`" });
+  if (split === undefined) return;
+  const shares = record(record(split)["upstreams"]);
+  for (const name of Object.keys(shares)) checkName(name, [...where, "split", "upstreams", name], known, found);
+  const weights = Object.values(shares);
+  if (record(split)["upstreams"] !== undefined && !weights.some((weight) => typeof weight !== "number" || weight > 0))
+    found.push({ path: [...where, "split", "upstreams"], message: "must have at least one share above 0" });
 };
 
 /** A link over the network must be proved with a secret by both ends; on a unix socket the file's mode does it. */

@@ -13,7 +13,7 @@ export const respond = z.strictObject({
 export const redirect = z.strictObject({
   to: z.string().min(1).meta({
     description:
-      "Target, with `$scheme`, `$host`, `$path` (as received), `$query` (with its question mark, or empty): `https://$host$path$query`.",
+      "Target, with `$scheme`, `$host`, `$hostname` (without port), `$path` (as received), `$query` (with its question mark, or empty): `https://$host$path$query`; and `$1`, `$name` of the route's `path`.",
   }),
   status: z
     .union([z.literal(301), z.literal(302), z.literal(303), z.literal(307), z.literal(308)], {

@@ -1,6 +1,7 @@
 /** `proxy` of a route: how a request is passed on. */
 import { z } from "zod";
 import { duration, size } from "../units.ts";
+import { mirror, split } from "./split.ts";
 
 const buffering = z.enum(["full", "stream"]);
 
@@ -32,7 +33,11 @@ const responseBuffer = z
   .meta({ description: "How responses are taken. Event streams and `X-Accel-Buffering: no` are never held back." });
 
 export const proxy = z.strictObject({
-  upstream: z.string().min(1).meta({ description: "Name of the upstream, a key of `upstreams`." }),
+  upstream: z.string().min(1).optional().meta({
+    description: "Name of the upstream, a key of `upstreams`. Either this or `split`.",
+  }),
+  split: split.optional().meta({ description: "Divides the requests among upstreams: canaries, A/B tests." }),
+  mirror: mirror.optional().meta({ description: "Copies requests to another upstream, whose answers nobody sees." }),
   host: z.string().min(1).prefault("pass").meta({
     description:
       "Host field for the server: `pass` the client's, `upstream` the server's own address, or a fixed value.",

@@ -2,7 +2,10 @@
 import { z } from "zod";
 import { size } from "../units.ts";
 import { redirect, respond } from "./answers.ts";
+import { errorPages } from "./error-pages.ts";
+import { match, pathPattern } from "./pattern.ts";
 import { proxy } from "./proxying.ts";
+import { rewrite } from "./rewrite.ts";
 import { files } from "./static.ts";
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -15,12 +18,7 @@ const routeLimits = z.strictObject({
 
 export const route = z.strictObject({
   name: z.string().min(1).optional().meta({ description: "Name for the log; without it the path." }),
-  path: z
-    .string()
-    .regex(/^\/([^*?#\s]*|([^*?#\s]*\/)?\*)$/, {
-      error: 'must be a path, "/about", or a prefix that ends in "/*", "/assets/*"',
-    })
-    .meta({ description: "`/about` exactly that path; `/assets/*` every path that begins with `/assets/`." }),
+  path: pathPattern,
   methods: z
     .array(z.string().regex(METHOD, { error: "must be a method, such as GET" }))
     .min(1)
@@ -29,6 +27,13 @@ export const route = z.strictObject({
       description:
         "Methods of this route; GET includes HEAD. Without it: every method. A path whose routes all refuse the method is answered 405.",
     }),
+  match: match.optional().meta({
+    description: "What else a request must have; a route that does not fit is passed over.",
+  }),
+  rewrite: rewrite
+    .optional()
+    .meta({ description: "Changes the path for `proxy` and `static`; the client and the log keep the old one." }),
+  errorPages: errorPages.optional().meta({ description: "Instead of the site's." }),
   limits: routeLimits.optional().meta({ description: "Limits of this route." }),
   static: files.optional().meta({ description: "Serves files." }),
   proxy: proxy.optional().meta({ description: "Passes the request to an upstream." }),
