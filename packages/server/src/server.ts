@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { Logger } from "@portico/gateway";
 import { ProcessGroup } from "@portico/supervisor";
 import { compileCacheFolder } from "@portico/supervisor/compile-cache";
-import type { ChildHandle } from "@portico/supervisor";
+import type { ChildHandle, StackReport } from "@portico/supervisor";
 import { checkConfiguration, restartOnlyChanges } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
 import { LinkDispatcher } from "./link-dispatch.ts";
@@ -50,6 +50,12 @@ export interface WorkerInfo {
   readonly links: number;
   /** How late its event loop was at the last beat, milliseconds; undefined before the first. */
   readonly lag: number | undefined;
+  /** Resident memory at the last beat, bytes; undefined before the first. */
+  readonly rss: number | undefined;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+  /** Milliseconds since the epoch; undefined while it starts. */
+  readonly readyAt: number | undefined;
 }
 
 /** A server that is up. */
@@ -63,8 +69,28 @@ export interface RunningServer {
    * their replacements are ready. Rejects with the reason, and the old ones stay, where a replacement does not come up.
    */
   reload(config?: ServerConfig): Promise<void>;
-  /** Changes the number of workers, from 1. */
+  /** How many workers there should be. */
+  readonly wanted: number;
+  /** Changes the number of workers, from 1. Resolves when the new ones are ready, or the surplus ones are gone. */
   scale(workers: number): Promise<void>;
+  /**
+   * Replaces one worker in order: another is ready before it leaves. Rejects, and it stays, where none comes up.
+   * @param id as in {@link WorkerInfo}
+   * @throws PorticoServerError `control` where there is no such worker
+   */
+  restart(id: number): Promise<void>;
+  /** Kills one worker (SIGKILL) and resolves when it is gone; another takes its place at once. Throws as `restart`. */
+  kill(id: number): Promise<void>;
+  /** The JavaScript stack that a worker is in, blocked or not; undefined: nothing in the process answers. Throws as `restart`. */
+  stack(pid: number): Promise<StackReport | undefined>;
+  /** Workers off (SIGWINCH): all leave in order, connections wait in the backlog. `reload` brings them back. */
+  suspend(): Promise<void>;
+  /**
+   * Starts a second master, from what is on the disk now, on the same sockets (SIGUSR2). Resolves with its process id
+   * when it serves; rejects with its reason where it does not come up, and nothing has changed then. After it, `stop`
+   * here confirms the new one; `stop` of the new one brings everything back to this one.
+   */
+  upgrade(): Promise<number>;
   /**
    * `graceful`: requests under way, `waitUntil` work and shutdown finish first, bounded by gracefulTimeout. `quick`:
    * connections are closed. May be called again to escalate. Nothing is left behind when it resolves.
@@ -190,8 +216,43 @@ class Master implements RunningServer {
     this.#warnOfPublicAddresses();
   }
 
+  get wanted(): number {
+    return this.#group?.count ?? 0;
+  }
+
   async scale(workers: number): Promise<void> {
     await this.#running().scale(Math.max(1, workers));
+  }
+
+  async restart(id: number): Promise<void> {
+    const group = this.#running();
+    try {
+      await group.retire(
+        this.#worker((child) => child.slot === id, `worker ${id}`),
+        "it was asked for",
+      );
+    } catch (error) {
+      throw workerFailure(error, this.#bootFacts(this.#config));
+    }
+  }
+
+  async kill(id: number): Promise<void> {
+    await this.#running().kill(
+      this.#worker((child) => child.slot === id, `worker ${id}`),
+      "it was asked for",
+    );
+  }
+
+  async stack(pid: number): Promise<StackReport | undefined> {
+    return await this.#worker((child) => child.pid === pid, `worker with pid ${pid}`).stack();
+  }
+
+  async suspend(): Promise<void> {
+    await this.#running().scale(0);
+  }
+
+  upgrade(): Promise<number> {
+    return Promise.reject(new PorticoServerError("control", "this server cannot be upgraded while it runs"));
   }
 
   stop(mode: "graceful" | "quick" | "kill" = "graceful"): Promise<void> {
@@ -208,6 +269,9 @@ class Master implements RunningServer {
       state: child.state,
       links: this.#links.links(child),
       lag: child.beat?.lagMs,
+      rss: child.beat?.rss,
+      startedAt: child.startedAt,
+      readyAt: child.readyAt,
     }));
   }
 
@@ -236,6 +300,15 @@ class Master implements RunningServer {
 
   #bootFacts(config: ResolvedConfig): BootFacts {
     return { app: config.app ?? "", loaded: this.#loaded, bootTimeout: config.bootTimeout };
+  }
+
+  /** Of several in one place (a replacement starts, an old one drains) the one that serves. */
+  #worker(fits: (child: ChildHandle) => boolean, what: string): ChildHandle {
+    const found = (this.#group?.children ?? []).filter(fits);
+    const child = found.find(({ state }) => state === "ready") ?? found[0];
+    if (child !== undefined) return child;
+    const ids = [...new Set(this.workers().map(({ id }) => id))].toSorted((a, b) => a - b);
+    throw new PorticoServerError("control", `there is no ${what} (there are: ${ids.join(", ") || "none"})`);
   }
 
   #running(): ProcessGroup {

@@ -153,6 +153,16 @@ export class ProcessGroup {
     return retirement;
   }
 
+  /** Kills one child; another takes its place at once, without the back-off of a crash. Resolves when it is gone. */
+  async kill(child: ChildHandle, reason: string): Promise<void> {
+    if (child.state === "gone") return;
+    this.#emit("killed", { child: factsOf(child), reason });
+    child.dismiss(reason);
+    await child.gone;
+    const slot = this.#slots.find(({ current, number }) => current === undefined && number === child.slot);
+    if (slot !== undefined) this.#restartLater(slot, slot.turn, reason);
+  }
+
   async #retireNow(child: ChildHandle, reason: string): Promise<void> {
     const slot = this.#slots.find(({ current }) => current === child);
     if (slot === undefined) return; // replaced, dead or scaled away meanwhile
