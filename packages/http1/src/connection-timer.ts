@@ -8,7 +8,7 @@ const UNSET = -1;
  * it. So nothing is ever cut off early, and late by at most two ticks.
  */
 export class ConnectionTimer {
-  private readonly limits: ConnectionLimits;
+  limits: ConnectionLimits;
   /** When the present wait between messages began (head, idle, or linger). */
   private since = UNSET;
   private inHead = false;

@@ -69,6 +69,11 @@ function settingsOf(options: ServerConnectionOptions): ConnectionSettings {
   return settings;
 }
 
+/** Trust for a connection whose peer is itself trusted. */
+function trustOf({ options: { trust } }: ConnectionSettings, facts: ConnectionFacts): Trust | undefined {
+  return trust !== undefined && trust(facts.peer.address) ? trust : undefined;
+}
+
 const OPEN = 0;
 /** The last response is written and our half closed; what still comes is thrown away, and what has not left yet has its time. */
 const LINGERING = 1;
@@ -82,12 +87,12 @@ const GONE = 2;
  */
 export class ServerConnection implements ExchangeConnection {
   readonly facts: ConnectionFacts;
-  readonly trust: Trust | undefined;
-  readonly nextId: () => string;
+  trust: Trust | undefined;
+  nextId: () => string;
   private readonly sink: ByteSink;
   private readonly handler: ExchangeHandler;
-  private readonly settings: ConnectionSettings;
-  private readonly limits: ConnectionLimits;
+  private settings: ConnectionSettings;
+  private limits: ConnectionLimits;
   private readonly parser: RequestParser;
   private readonly timer: ConnectionTimer;
   private exchange: Http1Exchange | undefined = undefined;
@@ -116,10 +121,19 @@ export class ServerConnection implements ExchangeConnection {
     this.facts = facts;
     this.limits = this.settings.limits;
     this.nextId = this.settings.nextId;
-    const { trust } = this.settings.options;
-    this.trust = trust !== undefined && trust(facts.peer.address) ? trust : undefined;
+    this.trust = trustOf(this.settings, facts);
     this.parser = new RequestParser(this.settings.messageLimits);
     this.timer = new ConnectionTimer(this.limits);
+  }
+
+  /** Other limits, times and trust, from the next message on; what is being received goes by the new limits too. */
+  configure(options: ServerConnectionOptions): void {
+    this.settings = settingsOf(options);
+    this.limits = this.settings.limits;
+    this.nextId = this.settings.nextId;
+    this.trust = trustOf(this.settings, this.facts);
+    this.parser.limits = this.settings.messageLimits;
+    this.timer.limits = this.limits;
   }
 
   /** No request is under way or half received, and nothing waits to be sent. */

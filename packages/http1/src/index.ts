@@ -22,3 +22,4 @@ export { Clock } from "./clock.ts";
 export { Http1Exchange } from "./exchange.ts";
 export { requestIds, type ConnectionFacts, type Trust } from "./facts.ts";
 export type { ByteSink } from "./sink.ts";
+export { MALFORMED, MORE, readProxyHeader, type ProxyHeader } from "./proxy-protocol.ts";

@@ -67,7 +67,7 @@ export abstract class MessageParser extends Input {
   /** Whether the sender lets the connection persist after this message. */
   keepAlive = true;
 
-  protected readonly limits: MessageLimits;
+  limits: MessageLimits;
   /** What this head says about its framing. */
   protected readonly framing: FramingFields = new FramingFields();
   private state = START;

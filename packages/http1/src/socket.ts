@@ -30,7 +30,7 @@ export interface HttpListenerOptions extends ServerConnectionOptions {
  */
 export class HttpListener {
   private readonly handler: ExchangeHandler;
-  private readonly options: HttpListenerOptions;
+  private options: HttpListenerOptions;
   private readonly factsOf: (socket: Socket) => ConnectionFacts;
   private readonly attached = new Map<Socket, ServerConnection>();
   private timer: NodeJS.Timeout | undefined = undefined;
@@ -42,6 +42,13 @@ export class HttpListener {
     this.handler = handler;
     this.options = { clock: new Clock(), ...options };
     this.factsOf = options.facts ?? socketFacts;
+  }
+
+  /** Other limits, times and trust, for the connections that are open too. `facts` stays what it was. */
+  configure(options: HttpListenerOptions): void {
+    const { clock } = this.options;
+    this.options = { ...options, ...(clock === undefined ? {} : { clock }) };
+    for (const connection of this.attached.values()) connection.configure(this.options);
   }
 
   /** Connections that are open. */
@@ -59,13 +66,16 @@ export class HttpListener {
   /**
    * Takes over an accepted socket, from its first byte. Returns the socket that stands for the connection from here on;
    * the one that was given may be spent.
+   *
+   * @param facts what is known of the connection; without it, what `facts` of the options says
+   * @param received bytes of it that were read before
    */
-  attach(accepted: Socket): Socket {
+  attach(accepted: Socket, facts: ConnectionFacts = this.factsOf(accepted), received?: Uint8Array): Socket {
     // A client may close its half and still wait for the answer; without this, Node ends ours at once.
     accepted.allowHalfOpen = true;
     const socket = shareReads(accepted, (bytes, length) => connection.receiveBorrowed(bytes, length));
     socket.setNoDelay(true);
-    const connection = new ServerConnection(new SocketSink(socket), this.handler, this.options, this.factsOf(socket));
+    const connection = new ServerConnection(new SocketSink(socket), this.handler, this.options, facts);
     this.attached.set(socket, connection);
     if (this.draining) connection.drain();
     socket.on("end", () => {
@@ -76,6 +86,7 @@ export class HttpListener {
     socket.on("error", ignore);
     socket.on("close", () => this.detach(socket, connection));
     if (this.timer === undefined) this.startTimer(this.draining ? DRAIN_TICK_MS : TICK_MS);
+    if (received !== undefined && received.length > 0) connection.receive(received);
     return socket;
   }
 

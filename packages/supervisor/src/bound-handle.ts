@@ -14,6 +14,11 @@ export interface BoundHandle {
   readonly address: net.AddressInfo | undefined;
   /** Begins to accept in this process: `server` owns the descriptor from here on. */
   serve(server: net.Server, backlog: number): void;
+  /**
+   * What `subprocess.send` takes to pass the socket on, so that the other process gets a descriptor of its own. A second
+   * object on the same descriptor: never close it.
+   */
+  sendable(): object;
   /** Closes the descriptor, unless a server owns it. */
   close(): void;
 }
@@ -84,6 +89,7 @@ function wrapRaw(handle: RawHandle): BoundHandle {
       open = false; // a second handle on the same descriptor, which that one then closes
       server.listen({ fd, backlog });
     },
+    sendable: () => handle,
     close() {
       if (open) handle.close();
       open = false;
@@ -94,6 +100,7 @@ function wrapRaw(handle: RawHandle): BoundHandle {
 function wrapBound(bound: net.BoundSocket): BoundHandle {
   const name: unknown = bound.address();
   let open = true;
+  let courier: RawHandle | undefined;
   return {
     fd: bound.fd(),
     address: typeof name === "string" ? undefined : (name as net.AddressInfo),
@@ -101,6 +108,7 @@ function wrapBound(bound: net.BoundSocket): BoundHandle {
       open = false;
       server.listen({ handle: bound, backlog } as unknown as net.ListenOptions);
     },
+    sendable: () => (courier ??= createRaw(null, 0, -1, bound.fd())),
     close() {
       if (open) bound.close();
       open = false;

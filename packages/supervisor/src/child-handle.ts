@@ -79,6 +79,8 @@ export class ChildHandle {
   beat: Beat | undefined;
   /** When the child became ready, milliseconds since the epoch. */
   readyAt: number | undefined;
+  /** Sockets it was started with. */
+  readonly listeners: readonly BoundListener[];
   /** It has a watchdog thread, which answers for a main thread that does not. */
   readonly watched: boolean;
   #state: ChildState = "starting";
@@ -98,6 +100,7 @@ export class ChildHandle {
     this.id = id;
     this.slot = slot;
     this.generation = spec.generation;
+    this.listeners = spec.listeners;
     this.watched = spec.watchdog;
     this.#owner = owner;
     this.#process = spawn(process.execPath, [...spec.execArgv, spec.entry, ...spec.args], {
@@ -136,6 +139,16 @@ export class ChildHandle {
   /** Sends a message, and a socket or server with it, to the child's `onMessage`; the socket is the child's from then on. False: the channel is closed, nothing was sent, and a socket is still the caller's. */
   send(message: unknown, handle?: SendHandle): boolean {
     return this.#post({ portico: "message", body: message }, handle);
+  }
+
+  /**
+   * Passes a listening socket to the running child: its `onMessage` gets the message and a handle, of which
+   * `descriptorOf` (in `./child`) makes a descriptor to listen on. False: the channel is closed.
+   */
+  pass(message: unknown, listener: BoundListener): boolean {
+    if (!this.#process.connected) return false;
+    this.#process.send({ portico: "message", body: message }, listener.sendable() as SendHandle, undefined, () => {});
+    return true;
   }
 
   /** Tells the child how many siblings there are now. */

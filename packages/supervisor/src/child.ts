@@ -47,6 +47,15 @@ export interface ChildRuntime<Init = unknown> {
   describe?(): string;
 }
 
+/**
+ * Descriptor of a listening socket that came with a message ({@link ChildRuntime.onMessage}). It belongs to whoever
+ * listens on it with `server.listen({ fd })`, exactly once: the handle itself must not be closed any more.
+ */
+export function descriptorOf(handle: unknown): number | undefined {
+  const fd = (handle as { readonly fd?: unknown } | undefined)?.fd;
+  return typeof fd === "number" && fd >= 0 ? fd : undefined;
+}
+
 /** Signals a terminal sends to the whole process group, or that only the master answers. */
 const MASTER_SIGNALS = ["SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR2", "SIGWINCH", "SIGTTIN", "SIGTTOU"] as const;
 

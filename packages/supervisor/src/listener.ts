@@ -102,6 +102,25 @@ export class BoundListener {
     if (!server.listening) await once(server, "listening");
   }
 
+  /** For {@link ChildHandle.pass}. */
+  sendable(): object {
+    if (this.#closed) throw new SupervisorError("listener_closed", `${this.url} was closed`);
+    return this.#handle.sendable();
+  }
+
+  /** Changes who may connect to a unix socket, if its path still is this one. */
+  async permit(options: Pick<BindOptions, "mode" | "owner">): Promise<void> {
+    if (this.#inode === undefined || this.address.kind !== "unix") return;
+    const { path } = this.address;
+    if ((await lstat(path).catch(() => undefined))?.ino !== this.#inode) return;
+    try {
+      await chmod(path, options.mode ?? DEFAULT_UNIX_MODE);
+      if (options.owner !== undefined) await chown(path, options.owner.uid, options.owner.gid);
+    } catch (error) {
+      throw explain(error, this.address);
+    }
+  }
+
   /** Closes the socket here (children keep theirs) and removes the path of a unix socket, if it still is this one. `keepPath`: a successor has the socket. */
   async close(options: { keepPath?: boolean } = {}): Promise<void> {
     if (this.#closed) return;

@@ -131,6 +131,12 @@ export class ProcessGroup {
     return next.done;
   }
 
+  /** Changes what children are started with from now on; those that run stay as they are. */
+  amend(changes: ReloadOptions): void {
+    this.#spec = { ...this.#spec, ...changes };
+    for (const slot of this.#slots) slot.spec = { ...slot.spec, ...changes };
+  }
+
   /** Changes how many children there are. Resolves when the new ones are ready or the surplus ones are gone; rejects with `scale_failed` when one does not come up, and those that did stay. */
   scale(count: number): Promise<void> {
     return this.#inTurn(async () => {
