@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { DATA, END, FAILED, HEAD, NEED_MORE, type ParserEvent } from "./message-parser.ts";
+import { type Message, pieces, replay } from "./fixtures/replay.ts";
 import { RequestParser } from "./request-parser.ts";
 import { type ExpectedResponse, ResponseParser } from "./response-parser.ts";
 import { RULES, type Rule } from "./rules.ts";
@@ -28,57 +28,10 @@ const STATUSES: Partial<Record<Rule, number>> = {
   "limit-trailer-count": 431,
 };
 
-type Message = Record<string, unknown>;
-interface Outcome {
-  readonly messages: Message[];
-  readonly failure: { readonly rule: Rule; readonly status: number } | undefined;
-}
 interface Expectation {
   readonly messages?: Message[];
   readonly messagesBefore?: number;
   readonly requests?: ExpectedResponse[];
-}
-
-function describeHead(parser: RequestParser | ResponseParser): Message {
-  const { headers, version, bodyLength, keepAlive } = parser;
-  const common = { version, headers, bodyLength, keepAlive, body: "", trailers: [] as string[] };
-  if (parser instanceof ResponseParser) return { status: parser.status, reason: parser.reason, ...common };
-  const { method, target, authority, expectsContinue } = parser;
-  return { method, target, authority, expectsContinue, upgrade: parser.upgrade ?? null, ...common };
-}
-
-/** Feeds the chunks and gathers what came of them. A message counts when it is complete. */
-function replay(parser: RequestParser | ResponseParser, chunks: Iterable<Buffer>, lent = false): Outcome {
-  const messages: Message[] = [];
-  let current: Message = {};
-  // Kept as they came, and read when the message is complete: by then a loan has long been overwritten.
-  let parts: Buffer[] = [];
-  const failure = (): Outcome => ({ messages, failure: { rule: parser.error!.rule, status: parser.error!.status } });
-  const take = (event: ParserEvent): boolean => {
-    if (event === HEAD) current = describeHead(parser);
-    if (event === DATA) parts.push(parser.data);
-    if (event === END) {
-      messages.push({ ...current, body: Buffer.concat(parts).toString("latin1"), trailers: parser.trailers });
-      parts = [];
-    }
-    return event !== NEED_MORE && event !== FAILED;
-  };
-  for (const chunk of chunks) {
-    const loan = lent ? Buffer.concat([chunk, Buffer.from("!!!!")]) : chunk;
-    if (lent) parser.lend(loan, chunk.length);
-    else parser.feed(chunk);
-    let event: ParserEvent;
-    do event = parser.next();
-    while (take(event));
-    parser.keep();
-    if (lent) loan.fill("!");
-    if (event === FAILED) return failure();
-    // Not `expect` for each byte: that takes longer than everything else here.
-    if (parser.buffered > 0 && !parser.inMessage) expect.fail("bytes are held outside of a message");
-  }
-  const last = parser.finish();
-  take(last);
-  return last === FAILED ? failure() : { messages, failure: undefined };
 }
 
 /** A small generator of pseudo-random numbers (mulberry32), so that a seed repeats a run. */
@@ -90,14 +43,6 @@ function random(seed: number): () => number {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-}
-
-function* pieces(bytes: Buffer, length: () => number): Generator<Buffer> {
-  for (let at = 0; at < bytes.length;) {
-    const to = at + length();
-    yield Buffer.from(bytes.subarray(at, to));
-    at = to;
-  }
 }
 
 /** Every way to cut a file that is tried. */
