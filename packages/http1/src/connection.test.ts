@@ -858,6 +858,13 @@ describe("errors", () => {
     expect(it.sink.ended).toBe(true);
   });
 
+  test("an unsupported version hears which are supported", () => {
+    const it = rig();
+    it.send("GET / HTTP/1.9\r\nHost: a\r\n\r\n");
+    expect(it.sink.text).toMatch(/^HTTP\/1\.1 505 [^]*Connection: close[^]*speaks HTTP\/1\.1 and HTTP\/1\.0\.\n/);
+    expect(it.sink.ended).toBe(true);
+  });
+
   test("a page may be rendered instead", () => {
     const it = rig(undefined, {
       onProtocolError: (error, facts) => ({ headers: ["X-Id", facts.id], body: `${error.rule} ü` }),

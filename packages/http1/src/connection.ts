@@ -587,5 +587,7 @@ export class ServerConnection implements ExchangeConnection {
 const PLAIN_TEXT: HeaderList = ["Content-Type", "text/plain; charset=utf-8"];
 
 function plainBody(status: number, id: string): string {
-  return `${status} ${reasonOf(status)}\nRequest id: ${id}\n`;
+  // RFC 9110 §15.6.6: a client that is refused for its version should hear which would do.
+  const hint = status === 505 ? "This server speaks HTTP/1.1 and HTTP/1.0.\n" : "";
+  return `${status} ${reasonOf(status)}\n${hint}Request id: ${id}\n`;
 }

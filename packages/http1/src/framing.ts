@@ -1,4 +1,4 @@
-import { isToken, listElements } from "./characters.ts";
+import { isToken, listElements, trimBlank } from "./characters.ts";
 import { isGuarded } from "./fields.ts";
 import type { Rule } from "./rules.ts";
 
@@ -29,15 +29,15 @@ function transferCodingRule(value: string): Rule | undefined {
   let chunked = 0;
   let unknown = false;
   for (const coding of codings) {
-    const name = coding.replace(/^[\t ]+|[\t ]+$/g, "");
+    const name = trimBlank(coding);
     if (!isToken(name)) return "rfc9112-6.1-te-malformed";
     if (name === "chunked") chunked++;
     else unknown = true;
   }
   if (chunked > 1) return "rfc9112-6.1-te-chunked-repeated";
-  if (!unknown) return undefined;
-  const last = (codings.at(-1) as string).trim();
-  return chunked === 1 && last !== "chunked" ? "rfc9112-6.1-te-chunked-not-final" : "rfc9112-6.1-te-unknown";
+  // Without chunked at the end a request has no length at all (RFC 9112 §6.3): that goes before an unknown coding.
+  if (chunked === 0 || trimBlank(codings.at(-1) as string) !== "chunked") return "rfc9112-6.1-te-chunked-not-final";
+  return unknown ? "rfc9112-6.1-te-unknown" : undefined;
 }
 
 /** The number in a Content-Length value, or the rule it breaks. Leading zeros are allowed, as RFC 9110 §8.6 has it; a list is not. */

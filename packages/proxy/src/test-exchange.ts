@@ -25,6 +25,7 @@ export class TestExchange implements Exchange {
   status = 0;
   headers: HeaderList = [];
   readonly parts: Buffer[] = [];
+  trailers: HeaderList = [];
   aborted: AbortReason | undefined;
   upgraded = false;
   resumed = 0;
@@ -111,7 +112,8 @@ export class TestExchange implements Exchange {
     if (!this.ended) this.parts.push(Buffer.from(chunk as Uint8Array));
     return this.writable;
   }
-  end(): void {
+  end(trailers: HeaderList = []): void {
+    this.trailers = trailers;
     this.#close();
   }
   upgrade(status: number, headers: HeaderList): void {

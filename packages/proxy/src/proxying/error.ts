@@ -16,6 +16,7 @@
  * | `request-timeout` | 504 | the server stopped taking the request's body | slow application |
  * | `body-too-large` | 413 | the request's body is beyond the limit | `limits.bodySize` |
  * | `unsupported` | 501 | the request has a form that this server cannot be sent | CONNECT, `OPTIONS *` |
+ * | `loop` | 508 | the request has passed more intermediaries than any real one: it comes back to us | an upstream that is this proxy |
  * | `spill-failed` | 500 | a temporary file could not be written or read | disk space, permissions |
  * | `client-left` | 499 | the client closed the connection; nothing is sent | |
  */
@@ -35,6 +36,7 @@ export type FailureCode =
   | "request-timeout"
   | "body-too-large"
   | "unsupported"
+  | "loop"
   | "spill-failed"
   | "client-left";
 
@@ -62,6 +64,7 @@ const FAILURES: Record<FailureCode, Failure> = {
   "request-timeout": { status: 504, side: "upstream", reason: "The application did not take the request in time." },
   "body-too-large": { status: 413, side: "downstream", reason: "The body of the request is too large." },
   unsupported: { status: 501, side: "downstream", reason: "This request cannot be passed on." },
+  loop: { status: 508, side: "downstream", reason: "This request goes round in a circle." },
   "spill-failed": { status: 500, side: "internal", reason: "The request could not be stored." },
   "client-left": { status: 499, side: "downstream", reason: "The client closed the connection." },
 };

@@ -1,13 +1,19 @@
 import { describe, expect, it } from "vitest";
 import type { ClientFacts, Exchange, HeaderList } from "@portico/gateway/exchange";
 import { TestExchange } from "../test-exchange.ts";
-import { requestFields, responseFields } from "./fields.ts";
+import { namedByConnection, requestFields, responseFields, trailerFields } from "./fields.ts";
 
 function forwarded(
   headers: HeaderList,
-  options: { client?: Partial<ClientFacts>; version?: "1.0" | "1.1"; length?: number; trailers?: boolean } = {},
+  options: {
+    client?: Partial<ClientFacts>;
+    version?: "1.0" | "1.1";
+    length?: number;
+    trailers?: boolean;
+    method?: string;
+  } = {},
 ): Record<string, string> {
-  const plain = new TestExchange({ headers, version: options.version ?? "1.1" });
+  const plain = new TestExchange({ headers, version: options.version ?? "1.1", method: options.method ?? "GET" });
   const client: ClientFacts = { address: "203.0.113.7", port: 1, vouchedBy: "socket", ...options.client };
   const exchange: Exchange = Object.assign(plain, { facts: { ...plain.facts, client } });
   const list = requestFields(
@@ -101,6 +107,33 @@ describe("requestFields", () => {
 
   it("extends Via and says the version received", () => {
     expect(forwarded(["Via", "1.0 fred"], { version: "1.0" })["via"]).toBe("1.0 fred, 1.0 portico-1");
+  });
+
+  it("refuses a request that has come round too often, and counts no less than that", () => {
+    const via = (hops: number): string => Array.from({ length: hops }, (_, at) => `1.1 hop-${at}`).join(", ");
+    expect(forwarded(["Via", via(31)])["via"]).toBe(`${via(31)}, 1.1 portico-1`);
+    expect(() => forwarded(["Via", via(32)])).toThrow(/32 intermediaries/);
+    expect(() => forwarded(["Via", via(20), "Via", via(20)])).toThrow(expect.objectContaining({ status: 508 }));
+  });
+
+  it.each([
+    ["OPTIONS", "5", "4"],
+    ["TRACE", "1", "0"],
+    ["TRACE", "99999999999999999999", "2147483647"],
+    ["OPTIONS", "many", "many"],
+    ["GET", "5", "5"],
+  ])("lets %s with Max-Forwards %s go on with %s", (method, value, expected) =>
+    expect(forwarded(["max-Forwards", value], { method })["max-forwards"]).toBe(expected),
+  );
+
+  it("adds no Max-Forwards", () => expect(forwarded([], { method: "OPTIONS" })["max-forwards"]).toBeUndefined());
+
+  it("drops trailers that Connection names in the head, with those that belong to the connection", () => {
+    const trailers = ["X-Hop", "1", "Keep-Alive", "2", "X-End", "3"];
+    const named = namedByConnection(["X", "y", "connection", "close", "Connection", "x-hop"]);
+    expect(trailerFields(trailers, named)).toEqual(["X-End", "3"]);
+    expect(trailerFields(trailers, namedByConnection(["Connection", "close"]))).toEqual(["X-Hop", "1", "X-End", "3"]);
+    expect(trailers).toHaveLength(6);
   });
 
   it("says the length that will be sent, once", () => {

@@ -5,6 +5,7 @@
  * strings; a response whose fields all go on keeps its list as it is.
  */
 import type { Exchange, HeaderList } from "@portico/gateway/exchange";
+import { ForwardError } from "./error.ts";
 
 /** What becomes of a field of a request. */
 const KEEP = 0;
@@ -20,6 +21,7 @@ const ACCEL_BUFFERING = 7;
 const CONTENT_TYPE = 8;
 const CONTENT_LENGTH = 9;
 const HOST = 10;
+const MAX_FORWARDS = 11;
 
 type Kind = number;
 
@@ -38,6 +40,7 @@ const E = 0x65;
 const F = 0x66;
 const H = 0x68;
 const K = 0x6b;
+const M = 0x6d;
 const P = 0x70;
 const T = 0x74;
 const U = 0x75;
@@ -70,6 +73,8 @@ function requestKind(name: string): Kind {
     case 10:
       if (first === C && is(name, "connection")) return CONNECTION;
       return first === K && is(name, "keep-alive") ? DROP : KEEP;
+    case 12:
+      return first === M && is(name, "max-forwards") ? MAX_FORWARDS : KEEP;
     case 14:
       if (first === C && is(name, "content-length")) return CONTENT_LENGTH;
       return first === H && is(name, "http2-settings") ? DROP : KEEP;
@@ -176,6 +181,7 @@ export function requestFields(
     if (kind === CONNECTION) named = named === undefined ? value : `${named},${value}`;
     else if (kind === CONTENT_LENGTH) hasLength = true;
     else if (kind === VIA) via = via === undefined ? value : `${via}, ${value}`;
+    else if (kind === MAX_FORWARDS) list.push(name, limitsForwards(head.method) ? oneLess(value) : value);
     else if (kind === TE) {
       if (trailers && /(^|,)[ \t]*trailers[ \t]*(,|$)/i.test(value)) list.push("TE", "trailers");
     } else if (trusted && kind === FORWARDED_FOR) {
@@ -189,6 +195,8 @@ export function requestFields(
   }
   if (named !== undefined && namesFields(named)) dropNamed(list, named);
   if (hasLength && bodyLength >= 0) list.push("Content-Length", bodyLength === 0 ? "0" : String(bodyLength));
+  if (via !== undefined && via.length > LONGEST_VIA && hopsOf(via) >= MOST_HOPS)
+    throw new ForwardError("loop", "request", `the request has passed ${hopsOf(via)} intermediaries`);
   const ownVia = head.version === "1.1" ? `1.1 ${viaName}` : `${head.version === "2" ? "2.0" : "1.0"} ${viaName}`;
   list.push("Via", via === undefined ? ownVia : `${via}, ${ownVia}`);
   list.push(
@@ -200,6 +208,56 @@ export function requestFields(
   if (!hasHost && head.authority !== "") list.push("X-Forwarded-Host", head.authority);
   if (!hasPort && facts.local.port !== 0) list.push("X-Forwarded-Port", textOfPort(facts.local.port));
   list.push("X-Request-Id", facts.id);
+  return list;
+}
+
+/**
+ * More intermediaries than any real request meets: it goes round in a circle. Each hop adds to Via, so the end always
+ * comes (RFC 9110 §7.6: no message to itself without protection from endless loops).
+ */
+const MOST_HOPS = 32;
+/** So many hops take more characters than this; below it they need not be counted. */
+const LONGEST_VIA = MOST_HOPS * 5;
+
+function hopsOf(via: string): number {
+  return via.split(",").length;
+}
+
+/** Whether Max-Forwards means something with this method (RFC 9110 §7.6.2). */
+export function limitsForwards(method: string): boolean {
+  return method === "OPTIONS" || method === "TRACE";
+}
+
+/** Whether a request with such a method must go no further than here. */
+export function isLastHop(headers: HeaderList): boolean {
+  for (let i = 0; i < headers.length; i += 2)
+    if (headers[i]!.length === 12 && is(headers[i]!, "max-forwards") && /^0+$/.test(headers[i + 1]!)) return true;
+  return false;
+}
+
+/** Largest Max-Forwards that is passed on; no chain is longer. */
+const MOST_FORWARDS = 0x7fff_ffff;
+
+function oneLess(forwards: string): string {
+  return /^[0-9]+$/.test(forwards) ? String(Math.min(Math.max(0, Number(forwards) - 1), MOST_FORWARDS)) : forwards;
+}
+
+/** What Connection names in a head, beside what is known to belong to the connection; undefined: nothing. */
+export function namedByConnection(headers: HeaderList): string | undefined {
+  let named: string | undefined;
+  for (let i = 0; i < headers.length; i += 2)
+    if (headers[i]!.length === 10 && is(headers[i]!, "connection"))
+      named = named === undefined ? headers[i + 1]! : `${named},${headers[i + 1]!}`;
+  return named !== undefined && namesFields(named) ? named : undefined;
+}
+
+/** Trailers as they go on; `named` is what Connection names in the head they belong to (RFC 9110 §7.6.1). */
+export function trailerFields(trailers: HeaderList, named: string | undefined): HeaderList {
+  if (trailers.length === 0) return trailers;
+  const kept = responseFields(trailers).headers;
+  if (named === undefined) return kept;
+  const list = kept.slice();
+  dropNamed(list, named);
   return list;
 }
 

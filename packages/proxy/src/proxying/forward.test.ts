@@ -246,6 +246,33 @@ describe("forwarding", () => {
     expect(errors[0]!.status).toBe(501);
   });
 
+  it("answers for itself where Max-Forwards is 0, and reaches no server", () => {
+    const { attempts, request, errors } = scene();
+    expect(request({ method: "OPTIONS", headers: ["max-forwards", "0"] }).status).toBe(204);
+    request({ method: "TRACE", headers: ["Max-Forwards", "0"] });
+    expect(errors[0]!.status).toBe(501);
+    expect(attempts).toHaveLength(0);
+    request({ method: "GET", headers: ["Max-Forwards", "0"] });
+    expect(attempts).toHaveLength(1);
+  });
+
+  it("answers 508 to a request that goes round in a circle, and reaches no server", () => {
+    const { attempts, request, errors } = scene();
+    request({ headers: ["Via", "1.1 portico-1, ".repeat(40)] });
+    expect(errors[0]!.status).toBe(508);
+    expect(attempts).toHaveLength(0);
+  });
+
+  it("passes no trailer on that Connection names in its head, either way", () => {
+    const { attempts, request } = scene();
+    const exchange = request({ headers: ["Connection", "x-hop"] });
+    const [attempt] = attempts;
+    expect(attempt!.headers).not.toContain("x-hop");
+    attempt!.observer.onResponse(200, ["Connection", "X-Gone"], null, false);
+    attempt!.observer.onEnd(["X-Gone", "1", "X-Kept", "2"]);
+    expect(exchange.trailers).toEqual(["X-Kept", "2"]);
+  });
+
   it("breaks off what has begun when the server breaks off", () => {
     const { attempts, request, errors } = scene();
     const exchange = request();

@@ -18,7 +18,14 @@ import type { UpstreamObserver, UpstreamReset, UpstreamStream } from "../upstrea
 import type { QueuedRequest } from "../upstream/upstream.ts";
 import { ClientSide, type ClientEvents } from "./client-side.ts";
 import { ForwardError, resetError } from "./error.ts";
-import { requestFields, responseFields } from "./fields.ts";
+import {
+  isLastHop,
+  limitsForwards,
+  namedByConnection,
+  requestFields,
+  responseFields,
+  trailerFields,
+} from "./fields.ts";
 import { ForwardedRequest } from "./forwarded-request.ts";
 import type { ProxyRoute } from "./handler.ts";
 import { RequestBody, type BodyEvents } from "./request-body.ts";
@@ -61,6 +68,8 @@ export class Forward
   // --- the response
   #buffer: ResponseBuffer | null = null;
   #streaming = false;
+  /** What Connection named in the head: trailers of those names stop here too. */
+  #named: string | undefined;
   /** Why a failed attempt failed, while the next is tried. */
   #lastError: ForwardError | undefined;
   /** Tunnel: each half's end. */
@@ -79,10 +88,7 @@ export class Forward
     const route = this.#route;
     const { head } = exchange;
     exchange.observer = new ClientSide(this);
-    if (head.method === "CONNECT") {
-      this.#fail(new ForwardError("unsupported", "receive", "CONNECT is not passed on"));
-      return;
-    }
+    if (head.method !== "GET" && !this.#passesOn(head.method)) return;
     if (head.bodyLength > route.bodyLimit) {
       this.#fail(tooLarge(head.bodyLength, route.bodyLimit));
       return;
@@ -95,6 +101,20 @@ export class Forward
       this.#streamed = "waiting";
       this.#dispatch();
     }
+  }
+
+  /** Methods that may end here: CONNECT, which wants another kind of proxy, and those that Max-Forwards stops. */
+  #passesOn(method: string): boolean {
+    const { exchange } = this;
+    if (method === "CONNECT") {
+      this.#fail(new ForwardError("unsupported", "receive", "CONNECT is not passed on"));
+      return false;
+    }
+    if (!limitsForwards(method) || !isLastHop(exchange.head.headers)) return true;
+    // RFC 9110 §7.6.2: answered as the final recipient would, and we have neither options nor TRACE.
+    if (method === "OPTIONS") exchange.respond(204, [], null);
+    else this.#fail(new ForwardError("unsupported", "receive", "Max-Forwards is 0"));
+    return false;
   }
 
   // --- the record, for the log -----------------------------------------------------------------------------------
@@ -135,12 +155,14 @@ export class Forward
 
   onClientEnd(trailers: HeaderList): void {
     const body = this.#body;
+    const kept =
+      trailers.length === 0 ? trailers : trailerFields(trailers, namedByConnection(this.exchange.head.headers));
     if (body !== null) {
-      if (this.#state === "receive") body.finish(trailers);
+      if (this.#state === "receive") body.finish(kept);
       return;
     }
     if (this.#streamed === "flowing") this.#streamed = "ended";
-    this.#stream?.end(trailers);
+    this.#stream?.end(kept);
     if (this.#state === "tunnel") {
       this.#clientEnded = true;
       this.#endTunnel();
@@ -224,14 +246,19 @@ export class Forward
     const { transport } = member;
     this.#member = member;
     this.attempts++;
-    this.headers = requestFields(
-      this.exchange,
-      this.bodyLength,
-      route.host,
-      route.fallbackHost,
-      transport.kind === "link",
-      route.viaName,
-    );
+    try {
+      this.headers = requestFields(
+        this.exchange,
+        this.bodyLength,
+        route.host,
+        route.fallbackHost,
+        transport.kind === "link",
+        route.viaName,
+      );
+    } catch (error) {
+      this.#fail(error as ForwardError);
+      return;
+    }
     // A request that waited for nothing leaves at the moment it came.
     const now = (this.#sentAt = this.#state === "receive" && this.#body === null ? this.#startedAt : wheel.now());
     this.#state = "wait";
@@ -303,6 +330,7 @@ export class Forward
         route.wheel.disarm(this);
         return;
       }
+      this.#named = namedByConnection(headers);
       this.#streaming = notes.streaming || route.settings.response.mode === "stream";
       route.deps.noteUpstream(exchange, this);
       exchange.start(status, fields);
@@ -392,7 +420,7 @@ export class Forward
   delivered(trailers: HeaderList): void {
     if (this.#state !== "respond" && this.#state !== "tunnel") return;
     try {
-      this.exchange.end(trailers.length === 0 ? undefined : responseFields(trailers).headers);
+      this.exchange.end(trailers.length === 0 ? undefined : trailerFields(trailers, this.#named));
     } catch (error) {
       this.#badResponse(error instanceof Error ? error.message : String(error));
       return;

@@ -98,6 +98,17 @@ describe("files", () => {
     }
   });
 
+  it("were never modified later than now", async () => {
+    const name = join(root, "future.txt");
+    writeFileSync(name, "tomorrow");
+    const tomorrow = Date.now() / 1000 + 86_400;
+    utimesSync(name, tomorrow, tomorrow);
+    const { get } = server();
+    const answer = await get("/future.txt");
+    rmSync(name);
+    expect(Date.parse(answer.field("last-modified")!)).toBeLessThanOrEqual(Date.now());
+  });
+
   it("are answered in the same turn once they are kept", async () => {
     const { get, handle } = server();
     await get("/a.txt");

@@ -41,7 +41,8 @@ export class FileVersion implements Validators {
     this.size = stats.size;
     this.body = body;
     this.etag = body === null ? FileVersion.#tagOfStats(stats) : FileVersion.#tagOfContent(body);
-    this.modifiedSeconds = Math.floor(stats.mtimeMs / 1000);
+    // A file from the future was modified now, as far as clients are told (RFC 9110 §8.8.2.1).
+    this.modifiedSeconds = Math.floor(Math.min(stats.mtimeMs, Date.now()) / 1000);
     this.lastModified = new Date(this.modifiedSeconds * 1000).toUTCString();
     const name = basename(real);
     const cache = cacheControl(rules.cacheControl, name);
