@@ -200,8 +200,9 @@ export class Http1Exchange implements Exchange {
 
   /** Hot path of files that are kept: nothing is put together. False where the answer is not ready yet. */
   private respondReady(status: number, headers: HeaderList, body: Uint8Array): boolean {
-    const found = findReady(headers, status, body, this.connection.dateLine());
-    if (found === undefined || this.connectionLine() !== "" || this.head.method === "HEAD") return false;
+    const found = findReady(headers, status, body);
+    if (found === undefined || found.dateLine !== this.connection.dateLine()) return false;
+    if (this.connectionLine() !== "" || this.head.method === "HEAD") return false;
     this.phase = WRITTEN;
     if (found.whole === undefined) this.sendBytes(found.head, body, body.length);
     else this.connection.send(found.whole);

@@ -20,17 +20,10 @@ export interface Ready {
 
 const ready = new WeakMap<readonly string[], Ready>();
 
-/** What was kept for this answer, if it still holds. HOT. */
-export function findReady(
-  headers: readonly string[],
-  status: number,
-  body: Uint8Array,
-  dateLine: string,
-): Ready | undefined {
+/** What was kept for this answer; it holds for as long as Date does. HOT. */
+export function findReady(headers: readonly string[], status: number, body: Uint8Array): Ready | undefined {
   const found = ready.get(headers);
-  return found !== undefined && found.body === body && found.status === status && found.dateLine === dateLine
-    ? found
-    : undefined;
+  return found !== undefined && found.body === body && found.status === status ? found : undefined;
 }
 
 /** Keeps a response for the next time; for nothing where the list can still change. */

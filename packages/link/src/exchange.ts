@@ -12,7 +12,8 @@ import type {
 import { LinkError, type ResetCode } from "./error.ts";
 import { NO_CONTENT_LENGTH, checkNames, withoutContentLength } from "./fields.ts";
 import { FLAG, FRAME, type FastBuffer, readU32 } from "./frame.ts";
-import { type DecodedRequest, beginResponse, pendingSize, readFields } from "./head.ts";
+import { beginResponse, pendingSize, readFields } from "./head.ts";
+import type { ReceivedRequest } from "./received-request.ts";
 import type { ServerSession } from "./server.ts";
 import { LinkStream } from "./stream.ts";
 
@@ -32,7 +33,7 @@ export class LinkExchange extends LinkStream implements Exchange {
   observer: ExchangeObserver | undefined = undefined;
   started = false;
   ended = false;
-  readonly #request: DecodedRequest;
+  readonly #request: ReceivedRequest;
   readonly #server: ServerSession;
   readonly #deadline: number | undefined;
   #facts: ExchangeFacts | undefined;
@@ -53,12 +54,11 @@ export class LinkExchange extends LinkStream implements Exchange {
   #trailers: HeaderList | undefined;
   #endReported = false;
 
-  constructor(id: number, server: ServerSession, request: DecodedRequest, now: number) {
+  constructor(id: number, server: ServerSession, request: ReceivedRequest, now: number) {
     super(id, server);
     this.#server = server;
     this.#request = request;
     this.#expected = request.bodyLength;
-    if (request.upgrade !== undefined) restoreUpgrade(request.headers, request.upgrade);
     this.head = request;
     this.#deadline = request.timeoutMs === 0 ? undefined : now + request.timeoutMs;
   }
@@ -407,14 +407,6 @@ export class LinkExchange extends LinkStream implements Exchange {
     this.ended = true;
     this.observer?.onFinish();
   }
-}
-
-/** The fields that carried the upgrade over HTTP/1.1, so that an application reads the same behind a link. */
-function restoreUpgrade(headers: HeaderList, upgrade: string): void {
-  for (let index = 0; index < headers.length; index += 2) {
-    if (headers[index]!.toLowerCase() === "upgrade") return;
-  }
-  headers.push("Connection", "Upgrade", "Upgrade", upgrade);
 }
 
 function outOfOrder(what: string): LinkError {

@@ -3,53 +3,39 @@
 import type { ExchangeFacts, HeaderList, RequestHead, TlsFacts } from "@portico/gateway/exchange";
 import { LinkError } from "./error.ts";
 import { joinText, readStrings, textEnd, writeLengths, writeText } from "./fields.ts";
-import { FLAG, FRAME, type FastBuffer, readU16, readU32, readU48, writeU16, writeU32, writeU48 } from "./frame.ts";
+import { FLAG, FRAME, type FastBuffer, readU16, writeU16, writeU32, writeU48 } from "./frame.ts";
 import type { Outbox } from "./outbox.ts";
+import {
+  BIT_DERIVED,
+  BIT_HTTPS,
+  BIT_TLS,
+  REQUEST_FIXED,
+  REQUEST_STRINGS,
+  TLS_STRINGS,
+  UNKNOWN_LENGTH,
+  VERSIONS,
+  VERSION_SHIFT,
+} from "./received-request.ts";
 
 /** What a proxy says of a request: its head, and the facts a worker cannot know. */
-export type LinkRequest = RequestHead &
-  Pick<ExchangeFacts, "id" | "traceparent" | "tracestate" | "client" | "tls" | "receivedAt" | "queuedMs" | "deadline">;
+export interface LinkRequest
+  extends
+    RequestHead,
+    Pick<
+      ExchangeFacts,
+      "id" | "traceparent" | "tracestate" | "client" | "tls" | "receivedAt" | "queuedMs" | "deadline"
+    > {
+  /**
+   * Host, X-Forwarded-For, -Proto, -Host and X-Request-Id are not among `headers`: they say what authority, client,
+   * scheme and id say, and the worker writes them where they are asked for (spec 6.1). False where absent.
+   */
+  readonly derived?: boolean;
+}
 
-/** Fixed part of REQUEST, bytes. */
-const REQUEST_FIXED = 26;
 const RESPONSE_FIXED = 4;
 const FIELDS_FIXED = 2;
 
-/** Strings of a REQUEST before its fields; five more when it came over TLS. */
-const REQUEST_STRINGS = 8;
-const TLS_STRINGS = 5;
-
-const BIT_HTTPS = 0x01;
-const BIT_TLS = 0x02;
-const VERSION_SHIFT = 2;
-const VERSIONS = ["1.0", "1.1", "2"] as const;
-
-const UNKNOWN_LENGTH = 0xffff_ffff_ffff;
 const MAX_U32 = 0xffff_ffff;
-
-/** What a REQUEST says, as the worker end keeps it. One shape. */
-export interface DecodedRequest {
-  readonly method: string;
-  readonly scheme: "http" | "https";
-  readonly authority: string;
-  readonly target: string;
-  readonly version: "1.0" | "1.1" | "2";
-  readonly headers: HeaderList;
-  readonly bodyLength: number;
-  readonly upgrade: string | undefined;
-  readonly id: string;
-  readonly traceparent: string | undefined;
-  readonly tracestate: string | undefined;
-  readonly clientAddress: string;
-  readonly clientPort: number;
-  readonly tls: TlsFacts | undefined;
-  readonly receivedAt: number;
-  readonly queuedMs: number;
-  /** Milliseconds left when it was sent; 0: no deadline. */
-  readonly timeoutMs: number;
-  /** Offset of the inline body. */
-  readonly bodyStart: number;
-}
 
 function clamp(value: number): number {
   return value <= 0 ? 0 : value >= MAX_U32 ? MAX_U32 : Math.round(value);
@@ -91,6 +77,7 @@ export function writeRequest(
   bytes[start] =
     (request.scheme === "https" ? BIT_HTTPS : 0) |
     (tls === undefined ? 0 : BIT_TLS) |
+    (request.derived === true ? BIT_DERIVED : 0) |
     (VERSIONS.indexOf(request.version) << VERSION_SHIFT);
   bytes[start + 1] = 0;
   writeU16(bytes, start + 2, count);
@@ -125,57 +112,6 @@ function pushTls(strings: string[], tls: TlsFacts): void {
   // No string of a head has a line end: those of PEM travel as HTAB.
   const certificate = tls.clientCertificate?.replaceAll("\r", "").replaceAll("\n", "\t") ?? "";
   strings.push(tls.protocol, tls.cipher, tls.alpn ?? "", tls.serverName ?? "", certificate);
-}
-
-/** Reads a REQUEST. Undefined: malformed. Hot path. */
-export function readRequest(
-  bytes: FastBuffer,
-  start: number,
-  end: number,
-  maxStrings: number,
-): DecodedRequest | undefined {
-  if (end - start < REQUEST_FIXED) return undefined;
-  const bits = bytes[start]!;
-  const version = VERSIONS[(bits >> VERSION_SHIFT) & 3];
-  const count = readU16(bytes, start + 2);
-  const own = (bits & BIT_TLS) === 0 ? REQUEST_STRINGS : REQUEST_STRINGS + TLS_STRINGS;
-  if (version === undefined || count < own || ((count - own) & 1) !== 0 || count > maxStrings) return undefined;
-  const strings = readStrings(bytes, start + REQUEST_FIXED, end, count);
-  if (strings === undefined) return undefined;
-  const bodyLength = readU48(bytes, start + 18);
-  const method = strings[0]!;
-  const target = strings[2]!;
-  if (method === "" || target === "") return undefined;
-  return {
-    method,
-    scheme: (bits & BIT_HTTPS) === 0 ? "http" : "https",
-    authority: strings[1]!,
-    target,
-    version,
-    headers: strings.slice(own),
-    bodyLength: bodyLength === UNKNOWN_LENGTH ? -1 : bodyLength,
-    upgrade: strings[7] === "" ? undefined : strings[7],
-    id: strings[3]!,
-    traceparent: strings[5] === "" ? undefined : strings[5],
-    tracestate: strings[6] === "" ? undefined : strings[6],
-    clientAddress: strings[4]!,
-    clientPort: readU16(bytes, start + 24),
-    tls: (bits & BIT_TLS) === 0 ? undefined : readTls(strings),
-    receivedAt: readU48(bytes, start + 12),
-    queuedMs: readU32(bytes, start + 8),
-    timeoutMs: readU32(bytes, start + 4),
-    bodyStart: textEnd,
-  };
-}
-
-function readTls(strings: readonly string[]): TlsFacts {
-  return {
-    protocol: strings[8]!,
-    cipher: strings[9]!,
-    alpn: strings[10] === "" ? undefined : strings[10],
-    serverName: strings[11] === "" ? undefined : strings[11],
-    clientCertificate: strings[12] === "" ? undefined : strings[12]!.replaceAll("\t", "\n"),
-  };
 }
 
 /** Bytes a response head of these strings takes, without a body. */

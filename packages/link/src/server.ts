@@ -4,10 +4,10 @@ import type { AbortReason, Endpoint, ExchangeHandler } from "@portico/gateway/ex
 import { type LinkError, RESET_CODES, resetName } from "./error.ts";
 import { LinkExchange } from "./exchange.ts";
 import { FLAG, FRAME, type FastBuffer, readU16, writeU32 } from "./frame.ts";
-import { readRequest } from "./head.ts";
 import { LINK_VERSION, type PeerHello } from "./hello.ts";
 import { STATUS_BYTES } from "./limits.ts";
 import type { LinkSink } from "./outbox.ts";
+import { readRequest } from "./received-request.ts";
 import { LinkSession, type SessionOptions } from "./session.ts";
 
 /** Who the worker is, as HELLO tells the proxy. */
@@ -120,7 +120,7 @@ export class ServerSession extends LinkSession<LinkExchange> {
   #onRequest(flags: number, id: number, bytes: FastBuffer, start: number, end: number): boolean {
     if (id <= this.lastStream) return this.fail("protocol", `stream ${id} was opened before`);
     const request = readRequest(bytes, start, end, this.limits.maxStrings);
-    if (request === undefined || request.bodyStart > end) return this.fail("protocol", "malformed REQUEST");
+    if (request === undefined) return this.fail("protocol", "malformed REQUEST");
     this.lastStream = id;
     if (this.draining || this.streams.size >= this.options.worker.concurrency) return this.#refuse(id);
     const now = request.timeoutMs === 0 ? 0 : this.options.now();

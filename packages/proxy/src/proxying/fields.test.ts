@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ClientFacts, Exchange, HeaderList } from "@portico/gateway/exchange";
 import { TestExchange } from "../test-exchange.ts";
-import { namedByConnection, requestFields, responseFields, trailerFields } from "./fields.ts";
+import { isDerivable, namedByConnection, requestFields, responseFields, trailerFields } from "./fields.ts";
 
 function forwarded(
   headers: HeaderList,
@@ -150,6 +150,29 @@ describe("requestFields", () => {
 
   it("calls a client on a unix socket unix:", () => {
     expect(forwarded([], { client: { address: "/run/x.sock", port: 0 } })["x-forwarded-for"]).toBe("unix:");
+  });
+});
+
+describe("fields that are left to the worker", () => {
+  const asked = (authority: string, client: Partial<ClientFacts>): Exchange => {
+    const plain = new TestExchange({ headers: authority === "" ? [] : ["Host", authority], version: "1.1" });
+    return Object.assign(plain, {
+      head: { ...plain.head, authority },
+      facts: { ...plain.facts, client: { address: "203.0.113.7", port: 1, vouchedBy: "socket", ...client } },
+    });
+  };
+
+  it("are those that the facts say already, and no others", () => {
+    const list = requestFields(asked("example.com", {}), 0, "pass", "u", true, "portico-1", true);
+    expect(list).toEqual(["Via", "1.1 portico-1", "X-Forwarded-Port", "5000"]);
+  });
+
+  it("only where the peer is the client, gave a Host, and that goes on as it is", () => {
+    expect(isDerivable(asked("example.com", {}), "pass")).toBe(true);
+    expect(isDerivable(asked("example.com", { vouchedBy: "forwarded" }), "pass")).toBe(false);
+    expect(isDerivable(asked("example.com", {}), { value: "other" })).toBe(false);
+    expect(isDerivable(asked("example.com", { address: "/run/some.sock" }), "pass")).toBe(false);
+    expect(isDerivable(asked("", {}), "pass")).toBe(false);
   });
 });
 

@@ -140,6 +140,20 @@ function clientText(address: string): string {
 }
 
 /**
+ * Whether Host, X-Forwarded-For, -Proto, -Host and X-Request-Id would say just what the facts of the request say, so that
+ * over the link they need not be sent: the peer is the client, it gave a Host, and that goes on as it is.
+ */
+export function isDerivable(exchange: Exchange, host: HostPolicy): boolean {
+  const { client } = exchange.facts;
+  return (
+    host === "pass" &&
+    client.vouchedBy !== "forwarded" &&
+    exchange.head.authority !== "" &&
+    clientText(client.address) === client.address
+  );
+}
+
+/**
  * The fields of a request as they go to a server. Content-Length says `bodyLength`, which we may have counted; -1 (not
  * known before it ends): none.
  *
@@ -147,6 +161,7 @@ function clientText(address: string): string {
  * trusted front, its own X-Forwarded-* stand and X-Forwarded-For is extended; from anyone else they are dropped.
  * `viaName` is what this thread calls itself in Via, a pseudonym (RFC 9110 §7.6.3).
  * `trailers` says that the transport passes trailers on, so that `TE: trailers` may stand (RFC 9110 §10.1.4).
+ * `derived` leaves out what the server writes itself, see {@link isDerivable}.
  */
 export function requestFields(
   exchange: Exchange,
@@ -155,6 +170,7 @@ export function requestFields(
   fallbackHost: string,
   trailers: boolean,
   viaName: string,
+  derived = false,
 ): HeaderList {
   const { head, facts } = exchange;
   const { headers } = head;
@@ -166,10 +182,10 @@ export function requestFields(
   let hasHost = false;
   let hasPort = false;
   let hasLength = bodyLength > 0;
-  const list: HeaderList = [
-    "Host",
-    host === "pass" ? (head.authority === "" ? fallbackHost : head.authority) : host.value,
-  ];
+  const list: HeaderList = [];
+  if (!derived) {
+    list.push("Host", host === "pass" ? (head.authority === "" ? fallbackHost : head.authority) : host.value);
+  }
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!;
     const kind = requestKind(name);
@@ -199,6 +215,8 @@ export function requestFields(
     throw new ForwardError("loop", "request", `the request has passed ${hopsOf(via)} intermediaries`);
   const ownVia = head.version === "1.1" ? `1.1 ${viaName}` : `${head.version === "2" ? "2.0" : "1.0"} ${viaName}`;
   list.push("Via", via === undefined ? ownVia : `${via}, ${ownVia}`);
+  if (!hasPort && facts.local.port !== 0) list.push("X-Forwarded-Port", textOfPort(facts.local.port));
+  if (derived) return list;
   list.push(
     "X-Forwarded-For",
     forwardedFor === undefined ? clientText(client.address) : `${forwardedFor}, ${clientText(facts.peer.address)}`,
@@ -206,7 +224,6 @@ export function requestFields(
     head.scheme,
   );
   if (!hasHost && head.authority !== "") list.push("X-Forwarded-Host", head.authority);
-  if (!hasPort && facts.local.port !== 0) list.push("X-Forwarded-Port", textOfPort(facts.local.port));
   list.push("X-Request-Id", facts.id);
   return list;
 }

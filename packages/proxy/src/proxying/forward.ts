@@ -19,6 +19,7 @@ import type { QueuedRequest } from "../upstream/upstream.ts";
 import { ClientSide, type ClientEvents } from "./client-side.ts";
 import { ForwardError, resetError } from "./error.ts";
 import {
+  isDerivable,
   isLastHop,
   limitsForwards,
   namedByConnection,
@@ -246,14 +247,17 @@ export class Forward
     const { transport } = member;
     this.#member = member;
     this.attempts++;
+    const link = transport.kind === "link";
+    this.derived = link && isDerivable(this.exchange, route.host);
     try {
       this.headers = requestFields(
         this.exchange,
         this.bodyLength,
         route.host,
         route.fallbackHost,
-        transport.kind === "link",
+        link,
         route.viaName,
+        this.derived,
       );
     } catch (error) {
       this.#fail(error as ForwardError);

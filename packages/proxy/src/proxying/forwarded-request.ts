@@ -13,6 +13,8 @@ export abstract class ForwardedRequest implements UpstreamRequest, Waiter, Wheel
   readonly exchange: Exchange;
   /** As they go to the server; made for each attempt. */
   headers: HeaderList = NO_FIELDS;
+  /** The server writes the fields that say what the facts say. */
+  derived = false;
   /** As it will be sent: counted, once a body of unknown length was read. */
   bodyLength: number;
   readonly upgrade: string | undefined;

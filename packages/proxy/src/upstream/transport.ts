@@ -70,7 +70,10 @@ type ForwardedFacts = Pick<
 >;
 
 /** A request as it goes to a server: fields are filtered, the body's length is as it will be sent. */
-export interface UpstreamRequest extends RequestHead, ForwardedFacts {}
+export interface UpstreamRequest extends RequestHead, ForwardedFacts {
+  /** Over the link: fields that the facts say already are left to the worker (docs/spec/link.md, 6.1). */
+  readonly derived?: boolean;
+}
 
 /** A server's transport. `closed` only after `close` and the last stream's end. */
 export interface ServerTransport {
