@@ -6,21 +6,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type * as z from "zod";
+import { CONFIG_FILES } from "./configuration-files.ts";
 import { PorticoServerError } from "./error.ts";
 import { suggestion } from "@portico/supervisor/nearest";
 import { expectation } from "./expectation.ts";
 import { syntaxErrorPlace } from "./source-line.ts";
 import { ServerSettings, SETTINGS } from "./settings.ts";
 import type { ResolvedConfig, ServerConfig } from "./settings.ts";
-
-/** Looked for in the working folder, in this order, where `--config` does not name a file. */
-const CONFIG_FILES = [
-  "server.config.ts",
-  "server.config.js",
-  "server.config.mjs",
-  "server.config.cjs",
-  "server.config.json",
-];
 
 /** Parts of a configuration, strongest first. */
 export interface ConfigurationSources {

@@ -2,6 +2,7 @@
 import type { FunctionInterface } from "./application-kind.ts";
 import type { LogOptions } from "./log.ts";
 import type { ModuleSpecifier } from "./module-specifier.ts";
+import type { RequestUnderWay } from "./under-way.ts";
 
 /** Everything a worker is started with. A reload sends a new one to the new workers. */
 export interface WorkerInit {
@@ -26,7 +27,9 @@ export interface WorkerInit {
 export type ToWorker =
   /** A connection of the link comes with this message; `secret`: it must prove that it knows the shared one; `unixPath`: where it came in, if on a unix socket. */
   | { readonly kind: "link"; readonly secret: boolean; readonly unixPath: string | undefined }
-  | { readonly kind: "reopen-logs" };
+  | { readonly kind: "reopen-logs" }
+  /** For a person; `number` comes back with the answer. */
+  | { readonly kind: "ask"; readonly number: number; readonly question: WorkerQuestion };
 
 export type FromWorker =
   /** Sent once, before the worker is ready. `asked`: where the program wanted to listen. */
@@ -34,4 +37,37 @@ export type FromWorker =
   /** One of the links that the master passed on has ended. */
   | { readonly kind: "link-closed" }
   /** The worker takes no new connections any more, and will exit. */
-  | { readonly kind: "leaving" };
+  | { readonly kind: "leaving" }
+  /** To a question; `failure`: why there is no result. */
+  | { readonly kind: "answer"; readonly number: number; readonly result?: unknown; readonly failure?: string };
+
+/** What can be asked of a worker. Files are paths; undefined: one in the temporary folder. */
+export type WorkerQuestion =
+  | { readonly what: "facts" }
+  | { readonly what: "requests" }
+  | { readonly what: "report"; readonly file: string | undefined }
+  | { readonly what: "profile"; readonly seconds: number; readonly file: string | undefined }
+  | { readonly what: "heap"; readonly file: string | undefined };
+
+/** Question → answer. */
+export interface WorkerResults {
+  facts: WorkerFigures;
+  requests: readonly RequestUnderWay[];
+  report: WrittenBytes;
+  profile: WrittenBytes;
+  heap: WrittenBytes;
+}
+
+export interface WorkerFigures {
+  /** Begun since the worker started. */
+  readonly requests: number;
+  readonly inFlight: number;
+  readonly waiting: number;
+  /** Bytes */
+  readonly heapUsed: number;
+}
+
+export interface WrittenBytes {
+  readonly file: string;
+  readonly bytes: number;
+}

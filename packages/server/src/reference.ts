@@ -1,5 +1,7 @@
 /** Renders docs/reference/server.md and schema.json from the schema of the settings. A test fails where they differ. */
 import * as z from "zod";
+import { readFileSync } from "node:fs";
+import { COMMANDS, type CommandRow } from "./control/commands.ts";
 import { ERRORS } from "./error.ts";
 import { ServerSettings, SETTINGS } from "./settings.ts";
 import type { Setting } from "./settings.ts";
@@ -43,6 +45,20 @@ export function referencePage(): string {
     "| `--print-config` | Prints the configuration as it would be used, with where each value is from, and exits. With `--json`: an object of `{ value, from }` by setting. |",
     "| `-V, --version`, `-h, --help` | |",
     "",
+    "## Commands to a running server",
+    "",
+    "`portico-server COMMAND`, over the control socket. Every command takes `--control <path>`, `--pid <file>` and `--json`; without the first two it asks the server that runs in this folder, or the only one of this user.",
+    "",
+    "| command | |",
+    "| --- | --- |",
+    ...Object.entries(COMMANDS).map(commandRow),
+    "",
+    'The socket is a unix socket of mode 0600: `control`, or `PID.sock` in `$XDG_RUNTIME_DIR/portico-server`, `/run/portico-server` (root) or `portico-server-UID` in the temporary folder. On it one line of JSON asks (`{"command":"scale","workers":4}`) and one answers: `{"version":1,"result":…}` or `{"version":1,"error":{"code","message","detail","exitCode"}}`. `--json` prints the result\'s fields with `version` among them; an error goes to standard output as on the socket, and in words to standard error. Within a version fields are added, never changed or taken away.',
+    "",
+    "```ts",
+    resultTypes(),
+    "```",
+    "",
     "## Signals",
     "",
     "To the master. A second TERM, INT or QUIT makes a stop quick, a third kills.",
@@ -83,6 +99,23 @@ function settingRow(setting: Setting): string {
   const shown = fallback === undefined ? "" : `\`${JSON.stringify(fallback)}\``;
   const flag = meta.flags === undefined ? (name === "app" ? "`MODULE`" : "") : `\`${meta.flags}\``;
   return `| \`${name}\` | ${flag} | ${typeOf(z.toJSONSchema(schema, { io: "input" }) as Shape)} | ${shown} | ${meta.about} | ${meta.changes} |`;
+}
+
+function commandRow([name, { argument, flags, about }]: [string, CommandRow]): string {
+  const words = [name, argument?.shown].filter((word) => word !== undefined).join(" ");
+  const own = (flags ?? []).map(([flag, meaning]) => ` \`${flag}\`: ${meaning}.`).join("");
+  return `| \`${words}\` | ${about}${own} |`;
+}
+
+/** The results as the program itself declares them. */
+function resultTypes(): string {
+  const source = readFileSync(new URL("control/protocol.ts", import.meta.url), "utf8");
+  const from = source.indexOf("/** One worker process. */");
+  return source
+    .slice(from, source.indexOf("export type ControlCommand"))
+    .replaceAll(/^export /gm, "")
+    .replaceAll("readonly ", "")
+    .trimEnd();
 }
 
 interface Shape {

@@ -15,11 +15,12 @@ import { LinkDispatcher } from "./link-dispatch.ts";
 import { checkAddresses, Listeners } from "./listeners.ts";
 import { openLog } from "./log.ts";
 import type { ServerLog } from "./log.ts";
-import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
+import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion, WorkerResults } from "./messages.ts";
 import { resolveModule } from "./module-specifier.ts";
 import type { ResolvedConfig, ServerConfig } from "./settings.ts";
 import { trustTest } from "./trust.ts";
 import { StartLog } from "./start-log.ts";
+import { WorkerAnswers } from "./worker-answers.ts";
 import { type BootFacts, workerFailure } from "./worker-failure.ts";
 
 /** Node's word on a package.json without "type": four lines, from every worker, about something that works. */
@@ -83,6 +84,15 @@ export interface RunningServer {
   kill(id: number): Promise<void>;
   /** The JavaScript stack that a worker is in, blocked or not; undefined: nothing in the process answers. Throws as `restart`. */
   stack(pid: number): Promise<StackReport | undefined>;
+  /**
+   * Asks a worker, by process id. Throws as `restart`, and where it cannot do what was asked.
+   * @param waitMs how long it may take; else as long as the worker lives
+   */
+  ask<What extends WorkerQuestion["what"]>(
+    pid: number,
+    question: Extract<WorkerQuestion, { what: What }>,
+    waitMs?: number,
+  ): Promise<WorkerResults[What]>;
   /** Workers off (SIGWINCH): all leave in order, connections wait in the backlog. `reload` brings them back. */
   suspend(): Promise<void>;
   /**
@@ -126,6 +136,7 @@ class Master implements RunningServer {
   readonly #startLog: StartLog;
   readonly #listeners: Listeners;
   readonly #links: LinkDispatcher;
+  readonly #answers = new WorkerAnswers();
   #config: ResolvedConfig;
   #group: ProcessGroup | undefined;
   #stopped: Promise<void> | undefined;
@@ -247,6 +258,15 @@ class Master implements RunningServer {
     return await this.#worker((child) => child.pid === pid, `worker with pid ${pid}`).stack();
   }
 
+  async ask<What extends WorkerQuestion["what"]>(
+    pid: number,
+    question: Extract<WorkerQuestion, { what: What }>,
+    waitMs?: number,
+  ): Promise<WorkerResults[What]> {
+    const child = this.#worker((candidate) => candidate.pid === pid, `worker with pid ${pid}`);
+    return await this.#answers.ask(child, question, waitMs);
+  }
+
   async suspend(): Promise<void> {
     await this.#running().scale(0);
   }
@@ -333,6 +353,9 @@ class Master implements RunningServer {
         return;
       case "leaving":
         this.#links.leaving(child);
+        return;
+      case "answer":
+        this.#answers.take(child, message);
     }
   }
 

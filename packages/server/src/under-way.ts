@@ -19,11 +19,13 @@ export interface RequestUnderWay {
 export class UnderWay {
   #exchanges: Exchange[] = [];
   #sweepAt = FIRST_SWEEP;
+  #begun = 0;
 
   /** Hot path: once per request. Nothing here may allocate beyond the list itself. */
   watch(handler: ExchangeHandler): ExchangeHandler {
     return (exchange) => {
       if (this.#exchanges.length >= this.#sweepAt) this.#sweep();
+      this.#begun++;
       this.#exchanges.push(exchange);
       handler(exchange);
     };
@@ -38,6 +40,11 @@ export class UnderWay {
       target: head.target,
       age: now - facts.receivedAt,
     }));
+  }
+
+  /** Requests so far. */
+  get begun(): number {
+    return this.#begun;
   }
 
   get size(): number {

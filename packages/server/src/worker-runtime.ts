@@ -16,11 +16,12 @@ import { ConcurrencyGate } from "./concurrency.ts";
 import { openLog } from "./log.ts";
 import type { ServerLog } from "./log.ts";
 import { loadApplication } from "./load.ts";
-import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
+import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion } from "./messages.ts";
 import { describe } from "./source-line.ts";
 import { trustTest } from "./trust.ts";
 import { UnderWay } from "./under-way.ts";
 import { PorticoServerError, withDetail } from "./error.ts";
+import { answerQuestion } from "./worker-inspection.ts";
 import { WorkerLinks } from "./worker-links.ts";
 
 /** Longest that a worker with an uncaught exception goes on with its requests: its state may be broken. */
@@ -40,6 +41,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   #log: Logger | undefined;
   #host: ApplicationHost | undefined;
   #accessLog: AccessLog | undefined;
+  #gate: ConcurrencyGate | undefined;
   #http: HttpListener | undefined;
   #links: WorkerLinks | undefined;
   readonly #servers: Server[] = [];
@@ -76,6 +78,9 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       case "reopen-logs":
         this.#files?.reopen();
         this.#accessLog?.reopen();
+        return;
+      case "ask":
+        void this.#answer(message.number, message.question);
     }
   }
 
@@ -147,7 +152,10 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   /** From the outside in: access log, what is under way, the gate, the application. */
   #handlerOf(init: WorkerInit, context: ChildContext, host: ApplicationHost): ExchangeHandler {
     let { handler } = host;
-    if (init.concurrency > 0) handler = new ConcurrencyGate(handler, init.concurrency, init.queue).handler;
+    if (init.concurrency > 0) {
+      this.#gate = new ConcurrencyGate(handler, init.concurrency, init.queue);
+      ({ handler } = this.#gate);
+    }
     handler = this.#underWay.watch(handler);
     if (init.accessLog === undefined) return handler;
     this.#accessLog = new AccessLog(init.accessLog, context.slot);
@@ -209,6 +217,16 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     setTimeout(() => process.exit(1), CRASH_DRAIN_MS);
     await this.drain("graceful");
     process.exit(1);
+  }
+
+  async #answer(number: number, question: WorkerQuestion): Promise<void> {
+    try {
+      const waiting = (): number => this.#gate?.waiting ?? 0;
+      const result = await answerQuestion(question, { underWay: this.#underWay, waiting });
+      this.#tell({ kind: "answer", number, result });
+    } catch (error) {
+      this.#tell({ kind: "answer", number, failure: error instanceof Error ? error.message : String(error) });
+    }
   }
 
   #tell(message: FromWorker): void {

@@ -1,0 +1,144 @@
+/** The command that serves: the master with everything around it that a program needs, from its start to its end. */
+import { basename } from "node:path";
+import { SignalQueue } from "@portico/supervisor";
+import { loadConfiguration } from "./configuration.ts";
+import type { ConfigurationSources } from "./configuration.ts";
+import { PorticoServerError } from "./error.ts";
+import { openLog, type ServerLog } from "./log.ts";
+import { startServer } from "./server.ts";
+import type { RunningServer } from "./server.ts";
+import type { ResolvedConfig } from "./settings.ts";
+import { openSurroundings } from "./surroundings.ts";
+
+const NAME = "portico-server";
+
+type StopMode = "graceful" | "quick" | "kill";
+
+/**
+ * Serves until it is stopped, and resolves with the exit code.
+ * @throws PorticoServerError where it does not come up; nothing is left behind then
+ */
+export async function serve(config: ResolvedConfig, sources: ConfigurationSources): Promise<number> {
+  const name = config.name ?? NAME;
+  const files = openLog(
+    { level: config.logLevel, file: config.logFile, format: config.logFormat },
+    { name, pid: process.pid },
+  );
+  const program = new Program(name, config, sources, files);
+  const around = await openSurroundings(config, {
+    name,
+    cwd: sources.cwd,
+    log: files.log,
+    server: () => program.server,
+    reload: () => program.reload("command"),
+    stop: (mode) => program.stop(mode, "command"),
+  });
+  const signals = program.answerSignals();
+  try {
+    return await program.run();
+  } finally {
+    signals.close();
+    await around.close();
+  }
+}
+
+/** The server with what the command knows of it: the sources of its configuration, its logs, whether it is to end. */
+class Program {
+  server: RunningServer | undefined;
+  readonly #name: string;
+  readonly #sources: ConfigurationSources;
+  readonly #files: ServerLog;
+  #config: ResolvedConfig;
+  #stopping: StopMode | undefined;
+  readonly #end = Promise.withResolvers<void>();
+
+  constructor(name: string, config: ResolvedConfig, sources: ConfigurationSources, files: ServerLog) {
+    this.#name = name;
+    this.#config = config;
+    this.#sources = sources;
+    this.#files = files;
+  }
+
+  async run(): Promise<number> {
+    const { log } = this.#files;
+    try {
+      this.server = await startServer(this.#config, {
+        name: this.#name,
+        log,
+        onStarting: (master) => (this.server = master),
+      });
+      if (this.#stopping === undefined)
+        log.info({ addresses: this.server.addresses }, readyLine(this.server, this.#config));
+      await this.#end.promise;
+      return 0;
+    } catch (error) {
+      if (this.#stopping === undefined) throw error;
+      await this.server?.stop(this.#stopping);
+      return 0;
+    }
+  }
+
+  answerSignals(): SignalQueue {
+    const { log } = this.#files;
+    return new SignalQueue({
+      escalate: (signal, times) => this.stop(times === 2 ? "quick" : "kill", signal),
+      onError: (error, signal) => log.error({ err: error }, `${signal}: ${messageOf(error)}`),
+    }).on({
+      SIGTERM: () => this.stop("graceful", "SIGTERM"),
+      SIGINT: () => this.stop("quick", "SIGINT"),
+      SIGQUIT: () => this.stop("quick", "SIGQUIT"),
+      // What went wrong is in the log.
+      SIGHUP: () => this.reload("SIGHUP").catch(() => {}),
+      SIGTTIN: () => this.#step(1),
+      SIGTTOU: () => this.#step(-1),
+      SIGUSR1: () => {
+        this.#files.reopen();
+        this.server?.reopenLogs();
+        log.info("logs reopened");
+      },
+    });
+  }
+
+  /** @param asked who wants it, for the log */
+  async stop(mode: StopMode, asked: string): Promise<void> {
+    this.#stopping = mode;
+    this.#files.log.info({ signal: asked, mode }, `${asked}: ${mode} stop`);
+    await this.server?.stop(mode);
+    if (this.server !== undefined) this.#end.resolve();
+  }
+
+  /** Reads the configuration again, and the application in new workers. Logs what comes of it, and throws what went wrong. */
+  async reload(asked: string): Promise<void> {
+    const { log } = this.#files;
+    if (this.server === undefined) throw new PorticoServerError("control", "the server is not up yet");
+    log.info(`${asked}: reload`);
+    try {
+      const { config } = await loadConfiguration(this.#sources);
+      await this.server.reload(config);
+      this.#config = config;
+      this.#files.setLevel(config.logLevel);
+      log.info({ addresses: this.server.addresses }, `reloaded: ${readyLine(this.server, config)}`);
+    } catch (error) {
+      const detail = error instanceof PorticoServerError ? error.detail : undefined;
+      log.error({ detail }, `reload failed, the old workers stay: ${messageOf(error)}`);
+      throw error;
+    }
+  }
+
+  async #step(by: number): Promise<void> {
+    if (this.server === undefined) return;
+    const ready = this.server.workers().filter(({ state }) => state === "ready").length;
+    await this.server.scale(ready + by);
+  }
+}
+
+/** `ready on http://127.0.0.1:8000 (2 workers, app.ts, express)` */
+function readyLine(server: RunningServer, config: ResolvedConfig): string {
+  const count = server.workers().filter(({ state }) => state === "ready").length;
+  const app = config.app === undefined ? "" : basename(config.app);
+  return `ready on ${server.addresses.join(", ")} (${count} worker${count === 1 ? "" : "s"}, ${app}, ${server.application})`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

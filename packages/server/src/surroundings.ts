@@ -1,0 +1,78 @@
+/**
+ * What is around the master of a program: the pid file, the control socket. Opened before the first worker starts, so
+ * that a second server on the same files is told so at once; closed when the last has left.
+ */
+import { resolve } from "node:path";
+import type { Logger } from "@portico/gateway";
+import { SupervisorError, writePidFile } from "@portico/supervisor";
+import { PorticoServerError } from "./error.ts";
+import type { RunningServer } from "./server.ts";
+import type { ResolvedConfig } from "./settings.ts";
+
+/** The program, as its surroundings see it. */
+export interface SurroundedProgram {
+  readonly name: string;
+  readonly cwd: string;
+  readonly log: Logger;
+  readonly server: () => RunningServer | undefined;
+  readonly reload: () => Promise<void>;
+  readonly stop: (mode: "graceful" | "quick") => Promise<void>;
+}
+
+export interface Surroundings {
+  /** In the reverse order of opening. */
+  close(): Promise<void>;
+}
+
+/** @throws PorticoServerError `in-use`, `control`, `config`; what was opened is closed again then */
+export async function openSurroundings(config: ResolvedConfig, program: SurroundedProgram): Promise<Surroundings> {
+  const open = new AsyncDisposableStack();
+  try {
+    if (config.pid !== undefined) {
+      const file = await takePidFile(resolve(program.cwd, config.pid));
+      open.defer(() => file.remove());
+    }
+    if (config.control !== false) await listenForCommands(config, program, open);
+  } catch (error) {
+    await open.disposeAsync();
+    throw error;
+  }
+  return { close: () => open.disposeAsync() };
+}
+
+async function listenForCommands(
+  config: ResolvedConfig,
+  program: SurroundedProgram,
+  open: AsyncDisposableStack,
+): Promise<void> {
+  const [{ openControl }, { controlTarget }, { defaultControlPath }] = await Promise.all([
+    import("./control/server.ts"),
+    import("./control/target.ts"),
+    import("./control/place.ts"),
+  ]);
+  const { name, cwd, log } = program;
+  const target = controlTarget(program.server, () => ({ name, cwd, app: config.app ?? "" }), {
+    reload: program.reload,
+    stop: program.stop,
+    metrics: () => Promise.reject(new PorticoServerError("control", "metrics are off: start with --metrics")),
+  });
+  try {
+    const path = typeof config.control === "string" ? resolve(cwd, config.control) : defaultControlPath();
+    const control = await openControl(path, target);
+    open.defer(() => control.close());
+  } catch (error) {
+    // What nobody asked for must not keep the server from serving.
+    if (typeof config.control === "string") throw error;
+    log.warn(`no control socket: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+async function takePidFile(path: string): ReturnType<typeof writePidFile> {
+  try {
+    return await writePidFile(path);
+  } catch (error) {
+    const taken = error instanceof SupervisorError && error.code === "pid_file_in_use";
+    const message = error instanceof Error ? error.message : String(error);
+    throw new PorticoServerError(taken ? "in-use" : "config", `pid ${path}: ${message}`, { cause: error });
+  }
+}
