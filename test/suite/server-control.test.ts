@@ -87,7 +87,7 @@ test("status, workers, scale, restart, kill, stop", async () => {
   });
   expect(status["addresses"]).toContain(server.url);
   expect(status.workers).toHaveLength(2);
-  expect(status.workers.map(({ requests }) => requests).toSorted()).toEqual([0, 1]);
+  expect(status.workers.reduce((sum, { requests }) => sum + requests, 0)).toBe(1);
   for (const worker of status.workers)
     expect(worker).toEqual({
       id: expect.any(Number),
