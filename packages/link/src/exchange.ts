@@ -4,18 +4,17 @@ import type {
   AbortReason,
   Exchange,
   ExchangeFacts,
-  ExchangeObserver,
   HeaderList,
   RequestHead,
   WholeBody,
 } from "@portico/gateway/exchange";
 import { LinkError, type ResetCode } from "./error.ts";
 import { NO_CONTENT_LENGTH, checkNames, withoutContentLength } from "./fields.ts";
-import { FLAG, FRAME, type FastBuffer, readU32 } from "./frame.ts";
-import { beginResponse, pendingSize, readFields } from "./head.ts";
+import { FLAG, FRAME } from "./frame.ts";
+import { beginResponse, pendingSize } from "./head.ts";
 import type { ReceivedRequest } from "./received-request.ts";
 import type { ServerSession } from "./server.ts";
-import { LinkStream } from "./stream.ts";
+import { RequestHalf } from "./request-half.ts";
 
 /** What an application's reason is on the wire. */
 const RESET_OF: Record<AbortReason, ResetCode> = {
@@ -26,13 +25,8 @@ const RESET_OF: Record<AbortReason, ResetCode> = {
   reset: "internal",
 };
 
-const UNKNOWN_LENGTH = -1;
-
-export class LinkExchange extends LinkStream implements Exchange {
+export class LinkExchange extends RequestHalf implements Exchange {
   readonly head: RequestHead;
-  observer: ExchangeObserver | undefined = undefined;
-  started = false;
-  ended = false;
   readonly #request: ReceivedRequest;
   readonly #server: ServerSession;
   readonly #deadline: number | undefined;
@@ -43,22 +37,11 @@ export class LinkExchange extends LinkStream implements Exchange {
   #endCalled = false;
   /** Body bytes that the response's Content-Length still promises. */
   #promised: number = NO_CONTENT_LENGTH;
-  /** Body bytes that the request's length still promises. */
-  #expected: number;
-  #flowing = false;
-  #handling = true;
-  #delivering = false;
-  /** Body that waits for `resume`; undefined on the plain path. */
-  #arrived: Uint8Array[] | undefined;
-  /** Trailers of a body that is complete and not reported yet. */
-  #trailers: HeaderList | undefined;
-  #endReported = false;
 
   constructor(id: number, server: ServerSession, request: ReceivedRequest, now: number) {
-    super(id, server);
+    super(id, server, request.bodyLength);
     this.#server = server;
     this.#request = request;
-    this.#expected = request.bodyLength;
     this.head = request;
     this.#deadline = request.timeoutMs === 0 ? undefined : now + request.timeoutMs;
   }
@@ -83,58 +66,7 @@ export class LinkExchange extends LinkStream implements Exchange {
     };
   }
 
-  // The request body.
-
-  /** The inline body contradicts the length of the head. */
-  contradictory = false;
-
-  /** What came with the REQUEST. False: more than the window. */
-  begin(body: Uint8Array | null, complete: boolean): boolean {
-    if (body !== null) {
-      if (!this.admit(body.length)) return false;
-      this.#arrived = [body];
-    }
-    if (this.#expected !== UNKNOWN_LENGTH) {
-      const size = body === null ? 0 : body.length;
-      this.contradictory = size > this.#expected || (complete && size < this.#expected);
-      this.#expected -= size;
-    }
-    if (complete) this.#bodyEnded([]);
-    return true;
-  }
-
-  #bodyEnded(trailers: HeaderList): void {
-    this.remoteEnded = true;
-    this.#trailers = trailers;
-  }
-
-  /** The handler returned: events may come now. */
-  handled(): void {
-    this.#handling = false;
-    // Nobody listens: the body is discarded.
-    if (this.observer === undefined) this.#flowing = true;
-    if (this.#flowing) this.#deliver();
-  }
-
-  handlerThrew(): void {
-    this.#handling = false;
-    if (this.ended || this.localEnded) return;
-    if (this.started) this.abort("reset");
-    else this.respond(500, ["Content-Type", "text/plain"], "Internal Server Error\n");
-  }
-
-  resume(): void {
-    if (this.ended || this.#flowing) return;
-    this.#flowing = true;
-    if (this.#expected !== 0 && !this.remoteEnded && this.#arrived === undefined && !this.started) this.#continue();
-    this.#deliver();
-  }
-
-  pause(): void {
-    this.#flowing = false;
-  }
-
-  #continue(): void {
+  protected onWanted(): void {
     const { headers } = this.head;
     for (let index = 0; index < headers.length; index += 2) {
       if (headers[index]!.length === 6 && headers[index]!.toLowerCase() === "expect") {
@@ -144,81 +76,11 @@ export class LinkExchange extends LinkStream implements Exchange {
     }
   }
 
-  #deliver(): void {
-    if (this.#handling || this.#delivering) return;
-    this.#delivering = true;
-    try {
-      while (this.#flowing && this.#arrived !== undefined && !this.ended) {
-        const chunk = this.#arrived.shift()!;
-        if (this.#arrived.length === 0) this.#arrived = undefined;
-        this.credit(chunk.length);
-        this.observer?.onData(chunk);
-      }
-      if (this.#flowing && this.#trailers !== undefined && this.#arrived === undefined && !this.ended) {
-        const trailers = this.#trailers;
-        this.#trailers = undefined;
-        this.#endReported = true;
-        this.observer?.onEnd(trailers);
-        if (this.#tunnel && this.localEnded) this.#complete();
-      }
-    } finally {
-      this.#delivering = false;
-    }
+  protected answerFault(): void {
+    if (this.ended || this.localEnded) return;
+    if (this.started) this.abort("reset");
+    else this.respond(500, ["Content-Type", "text/plain"], "Internal Server Error\n");
   }
-
-  /** One frame of this stream, RESET excepted. False: the link was closed. */
-  onFrame(type: number, flags: number, bytes: FastBuffer, start: number, end: number): boolean {
-    const { session } = this;
-    if (type === FRAME.WINDOW) {
-      return this.widen(readU32(bytes, start)) || session.fail("flow-control", "a WINDOW beyond its bounds");
-    }
-    if (this.remoteEnded) return session.fail("protocol", "a body after its end");
-    if (type === FRAME.DATA) return this.#onData((flags & FLAG.END) !== 0, bytes, start, end);
-    const trailers = readFields(bytes, start, end, session.limits.maxStrings);
-    if (trailers === undefined) return session.fail("protocol", "malformed END");
-    this.#bodyEnded(trailers);
-    this.#afterBody();
-    return true;
-  }
-
-  #onData(last: boolean, bytes: FastBuffer, start: number, end: number): boolean {
-    const size = end - start;
-    if (!this.admit(size)) return this.session.fail("flow-control", "DATA beyond its window");
-    if (this.#expected !== UNKNOWN_LENGTH && size > this.#expected) {
-      this.contradict();
-      return true;
-    }
-    if (last) this.#bodyEnded([]);
-    if (this.#expected !== UNKNOWN_LENGTH) this.#expected -= size;
-    if (size > 0) {
-      const chunk = this.session.own(bytes, start, end);
-      if (this.#flowing && this.#arrived === undefined && !this.#delivering) {
-        this.credit(size);
-        this.observer?.onData(chunk);
-      } else {
-        // What waits must not hold on to the much larger memory it came in.
-        (this.#arrived ??= []).push(
-          size * 2 < chunk.buffer.byteLength ? Uint8Array.prototype.slice.call(chunk) : chunk,
-        );
-      }
-    }
-    if (last) this.#afterBody();
-    return true;
-  }
-
-  #afterBody(): void {
-    if (this.ended || this.closed) return;
-    if (this.#expected > 0) this.contradict();
-    else this.#deliver();
-  }
-
-  /** The body is not what its length said: the exchange ends, the link stays. */
-  contradict(): void {
-    this.#handling = false;
-    this.abort("protocol-error");
-  }
-
-  // The response.
 
   inform(status: number, headers: HeaderList): void {
     if (this.ended) return;
@@ -345,11 +207,7 @@ export class LinkExchange extends LinkStream implements Exchange {
     out.seal();
     this.started = true;
     this.#tunnel = true;
-    // Both halves are open again: what follows is the tunnel's.
-    this.remoteEnded = false;
-    this.#trailers = undefined;
-    this.#endReported = false;
-    this.#expected = UNKNOWN_LENGTH;
+    this.reopen();
   }
 
   abort(reason: AbortReason): void {
@@ -367,7 +225,7 @@ export class LinkExchange extends LinkStream implements Exchange {
 
   #abandon(reason: AbortReason): void {
     this.ended = true;
-    this.#arrived = undefined;
+    this.discard();
     this.observer?.onAbort(reason);
   }
 
@@ -390,14 +248,18 @@ export class LinkExchange extends LinkStream implements Exchange {
     this.observer?.onDrain();
   }
 
+  protected onBodyReported(): void {
+    if (this.#tunnel && this.localEnded) this.#complete();
+  }
+
   protected onLocalEnd(): void {
-    if (!this.#tunnel || this.#endReported) this.#complete();
+    if (!this.#tunnel || this.endReported) this.#complete();
   }
 
   #complete(): void {
     if (this.closed) return;
     this.release();
-    this.#arrived = undefined;
+    this.discard();
     this.#server.finishing(this);
   }
 

@@ -1,6 +1,7 @@
 /** The worker end of a link: every REQUEST becomes an `Exchange` for the handler (docs/spec/link.md, sections 6 to 8). */
 
 import type { AbortReason, Endpoint, ExchangeHandler } from "@portico/gateway/exchange";
+import { writeEmpty } from "./control.ts";
 import { type LinkError, RESET_CODES, resetName } from "./error.ts";
 import { LinkExchange } from "./exchange.ts";
 import { FLAG, FRAME, type FastBuffer, readU16, writeU32 } from "./frame.ts";
@@ -67,11 +68,11 @@ export class ServerSession extends LinkSession<LinkExchange> {
   drain(): void {
     if (this.draining) return;
     this.beginDrain();
-    if (this.ready) this.sendEmpty(FRAME.DRAIN);
+    if (this.ready) writeEmpty(this.out, FRAME.DRAIN);
   }
 
   protected override onHandshake(): void {
-    if (this.draining) this.sendEmpty(FRAME.DRAIN);
+    if (this.draining) writeEmpty(this.out, FRAME.DRAIN);
   }
 
   /** Tells the proxy how this worker is; `loopDelayMs` is the mean delay of its event loop, `workers` how many the server has now. */

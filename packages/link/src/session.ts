@@ -5,30 +5,13 @@
  * (`flush`) and time (`tick`), and it writes to a {@link LinkSink}. None of these throws, whatever the peer sends.
  */
 
-import { CLOSE_CODES, type CloseCode, LinkError, closeName } from "./error.ts";
-import {
-  FLAG,
-  FRAME,
-  type FastBuffer,
-  FrameReader,
-  type FrameReceiver,
-  readU16,
-  readU32,
-  writeU16,
-  writeU32,
-} from "./frame.ts";
-import { readFields, writeFields } from "./head.ts";
-import {
-  type LinkRole,
-  type PeerHello,
-  helloFields,
-  makeNonce,
-  parseHello,
-  proof,
-  sameProof,
-  secretBytes,
-} from "./hello.ts";
+import { PING_BYTES, readClose, writeClose, writeNumber, writePing, writePong } from "./control.ts";
+import { type CloseCode, LinkError } from "./error.ts";
+import { FLAG, FRAME, type FastBuffer, FrameReader, type FrameReceiver } from "./frame.ts";
+import { Handshake } from "./handshake.ts";
+import type { LinkRole, PeerHello } from "./hello.ts";
 import { HANDSHAKE_FRAME_BYTES, type LinkLimits, resolveLimits } from "./limits.ts";
+import { Liveness } from "./liveness.ts";
 import { type LinkSink, Outbox, REFERENCE_BYTES } from "./outbox.ts";
 import type { LinkStream, StreamHost } from "./stream.ts";
 import { StreamTable } from "./table.ts";
@@ -58,12 +41,7 @@ export interface SessionCounters {
   protocolErrors: number;
 }
 
-type State = "idle" | "hello" | "auth" | "ready" | "closed";
-
-const PING_BYTES = 8;
-const CLOSE_FIXED = 6;
-/** Reason text of a CLOSE, bytes. */
-const MAX_REASON = 200;
+type State = "idle" | "handshake" | "ready" | "closed";
 
 /** Payload length of frames that have exactly one, by type; PING and PONG, WINDOW, RESET, DRAIN. */
 const FIXED_PAYLOAD = new Map<number, number>([
@@ -94,20 +72,15 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
   readonly #sink: LinkSink;
   readonly #reader: FrameReader;
   readonly #role: LinkRole;
-  readonly #secret: Uint8Array | undefined;
-  #ownHello: Uint8Array | undefined;
-  #peerHello: Uint8Array | undefined;
+  readonly #handshake: Handshake;
   /** Streams whose bodies wait for the sink. */
   readonly #waiting: Set<LinkStream> = new Set();
   #controlBacklog = 0;
   #closeError: LinkError | undefined;
   readonly #closeCallbacks: ((error: LinkError | undefined) => void)[] = [];
-  readonly #startedAt: number;
-  #heard = false;
+  readonly #liveness: Liveness;
   /** Parts of the chunk that is being received belong to observers now. */
   #gave = false;
-  #heardAt: number;
-  #pingedAt = 0;
 
   protected constructor(role: LinkRole, sink: LinkSink, options: SessionOptions) {
     this.limits = resolveLimits(options.limits);
@@ -116,13 +89,8 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
     this.#sink = sink;
     this.out = new Outbox(sink);
     this.#reader = new FrameReader(this);
-    if (options.secret !== undefined) {
-      this.#secret = secretBytes(options.secret);
-      if (options.random === undefined)
-        throw new LinkError("option", "a link with a secret needs a source of randomness");
-    }
-    this.#startedAt = options.now();
-    this.#heardAt = this.#startedAt;
+    this.#handshake = new Handshake(role, this.out, options.secret, options.random);
+    this.#liveness = new Liveness(this.limits, options.now());
   }
 
   get ready(): boolean {
@@ -146,10 +114,8 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
   /** Says HELLO. Call once, when the connection is there. */
   start(): void {
     if (this.#state !== "idle") return;
-    this.#state = "hello";
-    const nonce = this.#secret === undefined ? "" : makeNonce(this.options.random!);
-    const fields = helloFields({ ...this.describe(), nonce });
-    this.#ownHello = Uint8Array.from(writeFields(this.out, FRAME.HELLO, 0, 0, fields, HANDSHAKE_FRAME_BYTES));
+    this.#state = "handshake";
+    this.#handshake.begin(this.describe());
   }
 
   /** Our HELLO, without the challenge. */
@@ -176,7 +142,7 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
    */
   receive(chunk: Uint8Array, size: number = chunk.length): boolean {
     if (this.#state === "closed") return false;
-    this.#heard = true;
+    this.#liveness.heard = true;
     this.#gave = false;
     this.#reader.receive(chunk, size);
     return this.#gave;
@@ -233,25 +199,13 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
   /** The owner's coarse clock, about once a second: handshake, ping, deadlines. */
   tick(now: number): void {
     if (this.#state === "closed" || this.#state === "idle") return;
-    if (this.#heard) {
-      this.#heard = false;
-      this.#heardAt = now;
-      this.#pingedAt = 0;
+    const verdict = this.#liveness.judge(now, this.ready);
+    if (verdict === "late") this.fail("timeout", "the handshake took too long");
+    else if (verdict === "dead") this.fail("timeout", "the peer did not answer a ping");
+    else if (this.ready) {
+      if (verdict === "ask") writePing(this.out);
+      this.onTick(now);
     }
-    if (this.#state !== "ready") {
-      if (now - this.#startedAt >= this.limits.handshakeTimeout) this.fail("timeout", "the handshake took too long");
-      return;
-    }
-    if (this.#pingedAt !== 0) {
-      if (now - this.#pingedAt >= this.limits.pingTimeout) {
-        this.fail("timeout", "the peer did not answer a ping");
-        return;
-      }
-    } else if (this.limits.pingInterval > 0 && now - this.#heardAt >= this.limits.pingInterval) {
-      this.#pingedAt = now;
-      this.#sendPing();
-    }
-    this.onTick(now);
   }
 
   /** Ends the link now, with a reason for the peer. Streams under way are told; nothing more is received. */
@@ -280,7 +234,7 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
     if (this.#role === "proxy") this.discardGathered();
     this.#state = "closed";
     if (introduced) {
-      this.#sendClose(code, reason);
+      writeClose(this.out, this.lastStream, code, reason);
       this.out.flushLast();
     }
     this.#finish(code, error, Number.MAX_SAFE_INTEGER, sent);
@@ -337,10 +291,7 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
   #onControl(type: number, bytes: FastBuffer, start: number, end: number): boolean {
     switch (type) {
       case FRAME.PING: {
-        const at = this.out.reserve(PING_BYTES);
-        bytes.copy(this.out.bytes, at, start, end);
-        this.out.commit(FRAME.PONG, 0, 0, PING_BYTES);
-        this.out.seal();
+        writePong(this.out, bytes, start, end);
         return this.countControl(PING_BYTES);
       }
       case FRAME.PONG:
@@ -358,60 +309,14 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
   #onHandshakeFrame(type: number, stream: number, bytes: FastBuffer, start: number, end: number): boolean {
     if (stream !== 0) return this.fail("protocol", "a stream before the handshake");
     if (type === FRAME.CLOSE) return this.#onClose(bytes, start, end);
-    if (type === FRAME.HELLO && this.#state === "hello" && this.#peerHello === undefined)
-      return this.#onHello(bytes, start, end);
-    if (type === FRAME.AUTH && this.#state === "auth") return this.#onAuth(bytes, start, end);
-    return this.fail("protocol", `frame of type ${type} instead of the handshake`);
+    const step = this.#handshake.take(type, bytes, start, end, this.limits.maxStrings);
+    if (step === "more") return true;
+    if (step !== "complete") return this.fail(step.code, step.reason);
+    return this.#becomeReady(this.#handshake.peer!);
   }
 
-  #onHello(bytes: FastBuffer, start: number, end: number): boolean {
-    const fields = readFields(bytes, start, end, this.limits.maxStrings);
-    if (fields === undefined) return this.fail("protocol", "malformed HELLO");
-    let peer: PeerHello;
-    try {
-      peer = parseHello(fields, this.#role === "proxy" ? "worker" : "proxy");
-    } catch (error) {
-      if (!(error instanceof LinkError)) throw error;
-      return this.fail(error.code === "version" ? "version" : "protocol", error.message);
-    }
-    if ((peer.nonce !== "") !== (this.#secret !== undefined)) {
-      return this.fail(
-        "authentication",
-        this.#secret === undefined ? "the peer asks for a secret" : "the peer has no secret",
-      );
-    }
+  #becomeReady(peer: PeerHello): boolean {
     this.peer = peer;
-    if (this.#secret === undefined) return this.#becomeReady();
-    this.#peerHello = Uint8Array.prototype.slice.call(bytes, start, end);
-    this.#state = "auth";
-    if (this.#role === "proxy") this.#sendProof();
-    return true;
-  }
-
-  #onAuth(bytes: FastBuffer, start: number, end: number): boolean {
-    const fields = readFields(bytes, start, end, this.limits.maxStrings);
-    if (fields === undefined || fields.length < 2 || fields[0] !== "proof")
-      return this.fail("protocol", "malformed AUTH");
-    const role = this.#role === "proxy" ? "worker" : "proxy";
-    if (!sameProof(fields[1]!, this.#proofOf(role))) return this.fail("authentication", "the proof is wrong");
-    if (this.#role === "worker") this.#sendProof();
-    return this.#becomeReady();
-  }
-
-  #sendProof(): void {
-    writeFields(this.out, FRAME.AUTH, 0, 0, ["proof", this.#proofOf(this.#role)], HANDSHAKE_FRAME_BYTES);
-  }
-
-  #proofOf(role: LinkRole): string {
-    const [proxy, worker] =
-      this.#role === "proxy" ? [this.#ownHello!, this.#peerHello!] : [this.#peerHello!, this.#ownHello!];
-    return proof(this.#secret!, role, proxy, worker);
-  }
-
-  #becomeReady(): boolean {
-    const peer = this.peer!;
-    this.#ownHello = undefined;
-    this.#peerHello = undefined;
     this.sendFrame = Math.min(peer.maxFrame, this.limits.maxFrame);
     this.sendWindow = peer.window;
     this.frameLimit = this.limits.maxFrame;
@@ -422,10 +327,9 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
   }
 
   #onClose(bytes: FastBuffer, start: number, end: number): boolean {
-    if (end - start < CLOSE_FIXED) return this.fail("protocol", "malformed CLOSE");
-    const accepted = readU32(bytes, start);
-    const code = closeName(readU16(bytes, start + 4));
-    const reason = bytes.latin1Slice(start + CLOSE_FIXED, Math.min(end, start + CLOSE_FIXED + MAX_REASON));
+    const close = readClose(bytes, start, end);
+    if (close === undefined) return this.fail("protocol", "malformed CLOSE");
+    const { accepted, code, reason } = close;
     const orderly = code === "none" && this.streams.size === 0;
     const error = orderly
       ? undefined
@@ -435,37 +339,10 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
     return false;
   }
 
-  #sendClose(code: CloseCode, reason: string): void {
-    const text = reason.slice(0, MAX_REASON);
-    const at = this.out.reserve(CLOSE_FIXED + text.length);
-    writeU32(this.out.bytes, at, this.lastStream);
-    writeU16(this.out.bytes, at + 4, CLOSE_CODES[code]);
-    this.out.bytes.latin1Write(text, at + CLOSE_FIXED, text.length);
-    this.out.commit(FRAME.CLOSE, 0, 0, CLOSE_FIXED + text.length);
-  }
-
-  #sendPing(): void {
-    const at = this.out.reserve(PING_BYTES);
-    this.out.bytes.fill(0, at, at + PING_BYTES);
-    this.out.commit(FRAME.PING, 0, 0, PING_BYTES);
-    this.out.seal();
-  }
-
   /** Sends WINDOW or RESET: a number of `bytes` bytes on a stream. */
   sendNumber(type: number, stream: number, value: number, size: 2 | 4): boolean {
-    const at = this.out.reserve(size);
-    if (size === 2) writeU16(this.out.bytes, at, value);
-    else writeU32(this.out.bytes, at, value);
-    this.out.commit(type, 0, stream, size);
-    this.out.seal();
+    writeNumber(this.out, type, stream, value, size);
     return this.countControl(size);
-  }
-
-  /** Sends a frame without stream and payload. */
-  protected sendEmpty(type: number): void {
-    this.out.reserve(0);
-    this.out.commit(type, 0, 0, 0);
-    this.out.seal();
   }
 
   /** Answers that a peer causes and does not read are bounded. */
