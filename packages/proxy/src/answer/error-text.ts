@@ -20,13 +20,24 @@ export const EXPLANATIONS: Readonly<Record<number, string>> = {
 
 export type ErrorFormat = "html" | "json" | "text";
 
-/** What the client would rather read. Not a full negotiation: the order it names them in decides. */
+/** What the client would rather read: of the forms it names the one with the greatest weight, the first of equals (RFC 9110 §12.4.2). */
 export function preferred(accept: string | undefined): ErrorFormat {
-  if (accept === undefined) return "text";
-  const html = accept.indexOf("text/html");
-  const json = accept.indexOf("json");
-  if (json !== -1 && (html === -1 || json < html)) return "json";
-  return html === -1 ? "text" : "html";
+  let best: ErrorFormat = "text";
+  let most = 0;
+  for (const range of (accept ?? "").toLowerCase().split(",")) {
+    const format = formatOf(range);
+    const weight = Number(/;[\t ]*q=([0-9.]+)/.exec(range)?.[1] ?? 1);
+    if (format === undefined || !(weight > most)) continue;
+    best = format;
+    most = weight;
+  }
+  return best;
+}
+
+function formatOf(range: string): ErrorFormat | undefined {
+  if (range.includes("text/html")) return "html";
+  if (range.includes("json")) return "json";
+  return range.includes("text/plain") ? "text" : undefined;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -70,6 +70,27 @@ describe("requestFields", () => {
     expect(JSON.stringify(forwarded([name.toLowerCase(), "secret-value"]))).not.toContain("secret-value");
   });
 
+  it("passes what is not the connection's on unchanged, in its order", () => {
+    const given = [
+      ...["Authorization", "Basic YTpi", "X-Unknown", "1", "Referer", "http://a/b", "X-Unknown", "2"],
+      ...["If-Match", '"a"', "If-None-Match", 'W/"b"', "If-Modified-Since", "Sun, 06 Nov 1994 08:49:37 GMT"],
+      ...["If-Unmodified-Since", "x", "If-Range", '"c"', "Range", "pages=1-2", "Content-Location", "/c"],
+      ...[
+        "User-Agent",
+        "a (b) c/1",
+        "Accept-Encoding",
+        "gzip;q=0.5,,br",
+        "From",
+        "a@b",
+        "Cache-Control",
+        "no-transform",
+      ],
+    ];
+    const plain = new TestExchange({ headers: given, authority: "example.com" });
+    const sent = requestFields(plain, 0, "pass", "upstream:1", false, "portico-1");
+    expect(sent.slice(2, 2 + given.length)).toEqual(given);
+  });
+
   it("drops what Connection names, whatever its case, but never what is ours", () => {
     const fields = forwarded(["Connection", "close, X-Hop ,HOST, via", "x-hop", "1", "X-End", "2"]);
     expect(fields["x-hop"]).toBeUndefined();
@@ -181,6 +202,16 @@ describe("responseFields", () => {
     const list = ["Content-Type", "text/plain", "Content-Length", "3", "Set-Cookie", "a=b"];
     expect(responseFields(list).headers).toBe(list);
     expect(responseFields(list)).toMatchObject({ length: 3, streaming: false, contradictory: false });
+  });
+
+  it("passes what a server says of itself and its resource on unchanged, in its order", () => {
+    const given = [
+      ...["WWW-Authenticate", 'Basic realm="a"', "WWW-Authenticate", "Bearer", "Allow", "GET, ,HEAD", "Vary", "Accept"],
+      ...["ETag", 'W/"a"', "Content-Range", "pages 1-2/3", "Location", "//b/c", "Date", "yesterday", "Server", "x/1"],
+      ...["Cache-Control", "no-transform", "Content-Encoding", "gzip, br", "Retry-After", "5", "Via", "1.1 b"],
+    ];
+    const sent = responseFields([...given, "Connection", "close"]).headers;
+    expect(sent).toEqual(given);
   });
 
   it("drops the connection's fields and those for us", () => {

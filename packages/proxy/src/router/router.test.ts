@@ -195,6 +195,10 @@ describe("error answers", () => {
   it.each([
     ["text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"],
     ["application/json, text/html", "application/json"],
+    ["text/html;q=0.5, application/json", "application/json"],
+    ["application/json;level=1;q=0.1;x=2, text/html; q=0.2", "text/html; charset=utf-8"],
+    ["text/html;q=0, text/plain;q=0.1", "text/plain; charset=utf-8"],
+    ["TEXT/HTML, application/json", "text/html; charset=utf-8"],
     ["*/*", "text/plain; charset=utf-8"],
   ])("for %s is %s, with the id of the request", (accept, type) => {
     const exchange = ask(router, { authority: "a.test", target: "/no", headers: ["Accept", accept], id: "<id&1>" });

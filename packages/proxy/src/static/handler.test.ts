@@ -224,6 +224,24 @@ describe("conditions and ranges", () => {
   });
 });
 
+describe("206 and 304", () => {
+  it("have the fields of 200 that belong there", async () => {
+    const { get } = server({ cacheControl: "immutable", headers: { Vary: "X", "Content-Location": "/x" } });
+    const target = "/app-BX2k3_9a.js";
+    const whole = await get(target);
+    const part = await get(target, { headers: ["Range", "bytes=0-0"] });
+    const known = await get(target, { headers: ["If-None-Match", whole.field("etag")!] });
+    expect([part.status, known.status]).toEqual([206, 304]);
+    expect(whole.field("cache-control")).toContain("immutable");
+    for (const name of ["etag", "cache-control", "vary", "content-location", "content-type", "last-modified"])
+      expect(part.field(name), name).toBe(whole.field(name));
+    for (const name of ["etag", "cache-control", "vary", "content-location"])
+      expect(known.field(name), name).toBe(whole.field(name));
+    for (const name of ["content-type", "content-length", "content-range", "last-modified"])
+      expect(known.field(name), name).toBeUndefined();
+  });
+});
+
 describe("large files", () => {
   it("are streamed whole", async () => {
     const answer = await server().get("/large.bin");
