@@ -29,13 +29,23 @@ export type ToWorker =
   | { readonly kind: "link"; readonly secret: boolean; readonly unixPath: string | undefined }
   | { readonly kind: "reopen-logs" }
   /** For a person; `number` comes back with the answer. */
-  | { readonly kind: "ask"; readonly number: number; readonly question: WorkerQuestion };
+  | { readonly kind: "ask"; readonly number: number; readonly question: WorkerQuestion }
+  /** A connection of a sibling's link comes with this message. */
+  | { readonly kind: "sibling" }
+  /** Answers `find-session`; undefined: nobody has opened it. */
+  | { readonly kind: "session-found"; readonly key: string; readonly owner: number | undefined };
 
 export type FromWorker =
   /** Sent once, before the worker is ready. `asked`: where the program wanted to listen. */
   | { readonly kind: "loaded"; readonly application: string; readonly asked: readonly string[] }
   /** One of the links that the master passed on has ended. */
   | { readonly kind: "link-closed" }
+  /** A session of clients was opened here: its later requests are for this worker. */
+  | { readonly kind: "session-opened"; readonly key: string }
+  /** Whose session is this? */
+  | { readonly kind: "find-session"; readonly key: string }
+  /** One end of a connection comes with this message, for the process of that number. */
+  | { readonly kind: "introduce"; readonly to: number }
   /** The worker takes no new connections any more, and will exit. */
   | { readonly kind: "leaving" }
   /** To a question; `failure`: why there is no result. */

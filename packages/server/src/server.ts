@@ -3,6 +3,7 @@
  * signal handler and ends no process. `portico-server` and `portico` add those.
  */
 import { availableParallelism } from "node:os";
+import type { Socket } from "node:net";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "@portico/gateway";
@@ -19,6 +20,7 @@ import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion, WorkerResults } 
 import { resolveModule } from "./module-specifier.ts";
 import type { ResolvedConfig, ServerConfig } from "./settings.ts";
 import { trustTest } from "./trust.ts";
+import { SessionRegistry } from "./sessions/registry.ts";
 import { StartLog } from "./start-log.ts";
 import { WorkerAnswers } from "./worker-answers.ts";
 import { type BootFacts, workerFailure } from "./worker-failure.ts";
@@ -137,6 +139,7 @@ class Master implements RunningServer {
   readonly #listeners: Listeners;
   readonly #links: LinkDispatcher;
   readonly #answers = new WorkerAnswers();
+  readonly #sessions = new SessionRegistry();
   #config: ResolvedConfig;
   #group: ProcessGroup | undefined;
   #stopped: Promise<void> | undefined;
@@ -186,7 +189,7 @@ class Master implements RunningServer {
       gracefulTimeout: config.gracefulTimeout * MS,
       maxSurge: config.maxSurge,
       log: this.#startLog.log,
-      onMessage: (child, message) => this.#onMessage(child, message as FromWorker),
+      onMessage: (child, message, handle) => this.#onMessage(child, message as FromWorker, handle),
       onEvent: (event) => {
         if (event.type === "ready") this.#links.offer();
       },
@@ -337,7 +340,7 @@ class Master implements RunningServer {
     return this.#group;
   }
 
-  #onMessage(child: ChildHandle, message: FromWorker): void {
+  #onMessage(child: ChildHandle, message: FromWorker, handle: unknown): void {
     switch (message.kind) {
       case "loaded":
         this.application = message.application;
@@ -350,6 +353,17 @@ class Master implements RunningServer {
         return;
       case "link-closed":
         this.#links.closed(child);
+        return;
+      case "session-opened":
+        this.#sessions.opened(message.key, child.id);
+        return;
+      case "find-session": {
+        const { key } = message;
+        this.#sessions.find(key, (owner) => child.send({ kind: "session-found", key, owner } satisfies ToWorker));
+        return;
+      }
+      case "introduce":
+        introduce(this.#group?.children ?? [], message.to, handle as Socket | undefined);
         return;
       case "leaving":
         this.#links.leaving(child);
@@ -382,6 +396,12 @@ class Master implements RunningServer {
       log: logOptions(config),
     };
   }
+}
+
+/** Passes one end of a connection on to a sibling of the worker that made it; where that one has gone, the connection ends. */
+function introduce(children: readonly ChildHandle[], to: number, socket: Socket | undefined): void {
+  const owner = children.find(({ id, state }) => id === to && state !== "gone");
+  if (socket !== undefined && owner?.send({ kind: "sibling" } satisfies ToWorker, socket) !== true) socket.destroy();
 }
 
 function stoppedWhileStarting(): PorticoServerError {

@@ -16,6 +16,9 @@ const NANOSECONDS_PER_MS = 1e6;
 /** Period of the event-loop delay's own timer. Coarse: it wakes the loop, and what matters are stalls of many of these. */
 const DELAY_RESOLUTION_MS = 50;
 
+/** Two workers are one user's processes under one master, which has passed the connection on: there is nothing to prove. */
+const OF_SIBLING = { secret: false, unixPath: undefined } as const;
+
 /** What links ask of their worker. */
 export interface LinkSurroundings {
   readonly inFlight: () => number;
@@ -41,15 +44,19 @@ export class WorkerLinks {
     this.#around = around;
   }
 
-  add(socket: Socket, message: Extract<ToWorker, { kind: "link" }>): void {
+  /** A link that the master passed on: a front's, which the master counts, or a sibling's. */
+  add(socket: Socket, message: Extract<ToWorker, { kind: "link" | "sibling" }>): void {
+    const tellClosed = (): void => {
+      if (message.kind === "link") this.#around.onClosed();
+    };
     if (this.#draining) {
       // Passed on while we were told to leave: the front dials again.
       socket.destroy();
-      this.#around.onClosed();
+      tellClosed();
       return;
     }
     const { linkSecret, concurrency } = this.#init;
-    const { unixPath } = message;
+    const { secret, unixPath } = message.kind === "link" ? message : OF_SIBLING;
     const session = acceptLink(socket, this.#handler, {
       worker: {
         id: this.#context.slot,
@@ -57,14 +64,14 @@ export class WorkerLinks {
         count: this.#context.count,
         concurrency: concurrency === 0 ? UNLIMITED_CONCURRENCY : concurrency,
       },
-      ...(message.secret && linkSecret !== undefined && { secret: linkSecret }),
+      ...(secret && linkSecret !== undefined && { secret: linkSecret }),
       ...(unixPath !== undefined && { peer: { address: unixPath, port: 0 }, local: { address: unixPath, port: 0 } }),
       onClosed: (error) => {
         this.#links.delete(session);
         if (this.#links.size === 0) this.#stopClock();
         if (error !== undefined && error.code !== "lost")
           this.#around.log.warn({ err: error }, `link closed: ${error.message}`);
-        this.#around.onClosed();
+        tellClosed();
       },
       onError: (error) => this.#around.log.error({ err: error }, "a request over the link failed"),
     });

@@ -2,6 +2,7 @@
  * One worker: loads the application, serves it on the inherited sockets and on the links that the master passes on,
  * and leaves in order.
  */
+import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import type { Logger } from "@portico/gateway";
@@ -17,6 +18,8 @@ import { openLog } from "./log.ts";
 import type { ServerLog } from "./log.ts";
 import { loadApplication } from "./load.ts";
 import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion } from "./messages.ts";
+import { usesEngineIo } from "./sessions/engine-io.ts";
+import type { Sessions } from "./sessions/sessions.ts";
 import { describe } from "./source-line.ts";
 import { trustTest } from "./trust.ts";
 import { UnderWay } from "./under-way.ts";
@@ -44,6 +47,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   #gate: ConcurrencyGate | undefined;
   #http: HttpListener | undefined;
   #links: WorkerLinks | undefined;
+  #sessions: Sessions | undefined;
   readonly #servers: Server[] = [];
   readonly #underWay = new UnderWay();
   #phase: "loading" | "starting up" | "serving" | "draining" = "loading";
@@ -73,7 +77,11 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   onMessage(message: ToWorker, handle: unknown): void {
     switch (message.kind) {
       case "link":
+      case "sibling":
         this.#links?.add(handle as Socket, message);
+        return;
+      case "session-found":
+        this.#sessions?.found(message.key, message.owner);
         return;
       case "reopen-logs":
         this.#files?.reopen();
@@ -133,7 +141,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   }
 
   async #serve(init: WorkerInit, context: ChildContext, host: ApplicationHost): Promise<void> {
-    const handler = this.#handlerOf(init, context, host);
+    const handler = await this.#withSessions(this.#handlerOf(init, context, host), context);
     const trust = trustTest(init.forwardedAllowIps);
     const log = this.#log!;
     this.#http = new HttpListener(handler, {
@@ -147,6 +155,18 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       log,
     });
     for (const listener of context.listeners) this.#servers.push(await this.#accept(listener, this.#http));
+  }
+
+  /** Sessions of Engine.IO are looked after where the application has loaded it; nobody else pays for that. */
+  async #withSessions(handler: ExchangeHandler, context: ChildContext): Promise<ExchangeHandler> {
+    if (!usesEngineIo(Object.keys(createRequire(import.meta.url).cache))) return handler;
+    const { Sessions } = await import("./sessions/sessions.ts");
+    this.#sessions = new Sessions(handler, {
+      self: context.id,
+      tell: (message, socket) => void context.send(message, socket),
+      log: this.#log!,
+    });
+    return this.#sessions.handler;
   }
 
   /** From the outside in: access log, what is under way, the gate, the application. */
@@ -191,6 +211,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     await Promise.race([this.#host?.idle(), this.#impatient.promise]);
     clearTimeout(over);
     clearTimeout(interrupt);
+    this.#sessions?.close();
     try {
       await this.#host?.shutdown();
     } catch (error) {

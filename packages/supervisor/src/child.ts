@@ -4,6 +4,7 @@
  * It waits for the master's word, starts the work, reports readiness, beats from the event loop, drains when told, and
  * ends the process when the master is gone. The master's view of the same process is `child-handle.ts`.
  */
+import type { SendHandle } from "node:child_process";
 import { Worker } from "node:worker_threads";
 import { EXIT } from "./exit-codes.ts";
 import { DESCRIBE_KEY, WATCH_FD } from "./messages.ts";
@@ -27,8 +28,8 @@ export interface ChildContext {
   /** How many children the group has now; follows `scale`. */
   readonly count: number;
   readonly listeners: readonly InheritedListener[];
-  /** Sends a message to the master (`onMessage` there). False: the channel is closed. */
-  send(message: unknown): boolean;
+  /** Sends a message to the master (`onMessage` there), and a socket with it, which is the master's from then on. False: the channel is closed. */
+  send(message: unknown, handle?: SendHandle): boolean;
   /** Asks the master for a replacement; once that is ready, this child is drained. Asking again has no effect until then. */
   retire(reason: string): void;
 }
@@ -72,12 +73,12 @@ function describeFailure(error: unknown): ChildFailure {
   };
 }
 
-function post(message: FromChild, done?: () => void): boolean {
+function post(message: FromChild, done?: () => void, handle?: SendHandle): boolean {
   if (process.send === undefined || !process.connected) {
     done?.();
     return false;
   }
-  process.send(message, undefined, undefined, () => done?.());
+  process.send(message, handle, undefined, () => done?.());
   return true;
 }
 
@@ -128,8 +129,8 @@ class Child<Init> implements ChildContext {
     this.count = init.count;
   }
 
-  send(message: unknown): boolean {
-    return post({ portico: "message", body: message });
+  send(message: unknown, handle?: SendHandle): boolean {
+    return post({ portico: "message", body: message }, undefined, handle);
   }
 
   retire(reason: string): void {
