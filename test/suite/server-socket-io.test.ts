@@ -12,14 +12,14 @@ const MESSAGES = 10;
 const targets = [
   {
     name: "server alone, HTTP",
-    async start() {
+    start: async () => {
       const server = await ServerUnderTest.start("socket-io.mjs", ["-w", `${WORKERS}`]);
       return { url: server.url, output: () => server.command.output, close: () => server[Symbol.asyncDispose]() };
     },
   },
   {
     name: "both tiers, link",
-    async start() {
+    start: async () => {
       const playground = new Playground();
       const stack = await StackUnderTest.start(playground, `${apps}/socket-io.mjs`, ["--workers", `${WORKERS}`]);
       return {
@@ -34,11 +34,11 @@ const targets = [
   },
 ];
 
-describe.each(targets)("$name", ({ start }) => {
-  let target: Awaited<ReturnType<typeof start>>;
+describe.each(targets)("$name", (kind) => {
+  let target: Awaited<ReturnType<typeof kind.start>>;
   const sockets: Socket[] = [];
   beforeAll(async () => {
-    target = await start();
+    target = await kind.start();
   });
   afterAll(async () => {
     for (const socket of sockets) socket.close();

@@ -15,22 +15,33 @@ const CONNECTION_FIELDS = new Set([
 /** @throws LinkError where the link takes no stream; nothing was sent then, and the exchange is untouched */
 export function forwardExchange(exchange: Exchange, session: ClientSession): void {
   const { head, facts } = exchange;
-  const { id, traceparent, tracestate, client, tls, receivedAt, queuedMs, deadline } = facts;
-  const { method, scheme, authority, target, version, bodyLength, upgrade } = head;
-  const headers = endToEnd(head.headers);
   const answer = new Answer(exchange);
   const stream = session.open(
     {
-      ...{ method, scheme, authority, target, version, headers, bodyLength, upgrade },
-      ...{ id, traceparent, tracestate, client, tls, receivedAt, queuedMs, deadline },
+      method: head.method,
+      scheme: head.scheme,
+      authority: head.authority,
+      target: head.target,
+      version: head.version,
+      headers: endToEnd(head.headers),
+      bodyLength: head.bodyLength,
+      upgrade: head.upgrade,
+      id: facts.id,
+      traceparent: facts.traceparent,
+      tracestate: facts.tracestate,
+      client: facts.client,
+      tls: facts.tls,
+      receivedAt: facts.receivedAt,
+      queuedMs: facts.queuedMs,
+      deadline: facts.deadline,
     },
     null,
-    bodyLength === 0,
+    head.bodyLength === 0,
     answer,
   );
   answer.stream = stream;
   exchange.observer = new Question(exchange, stream, answer);
-  if (bodyLength !== 0) exchange.resume();
+  if (head.bodyLength !== 0) exchange.resume();
 }
 
 /** From the client to the sibling. */
