@@ -3,4 +3,4 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { ThreadInit } from "./run/messages.ts";
 import { ServingThread } from "./run/serving-thread.ts";
 
-new ServingThread(workerData as ThreadInit, parentPort!).start();
+void new ServingThread(workerData as ThreadInit, parentPort!).start();

@@ -1,25 +1,21 @@
 /**
  * The master of a proxy: owns the listening sockets, keeps one proxy process running, passes new configurations on.
  *
- * A configuration is swapped in place. Where its listening addresses or its number of threads differ, the process is
- * replaced instead: the new one is ready before the old one drains.
+ * A configuration is swapped in place: the process gets the sockets that it adds, and lets go of those it takes away.
+ * Where the number of threads or the temporary folder differs, the process is replaced instead: the new one is ready
+ * before the old one drains.
  */
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import {
-  BoundListener,
-  type ChildHandle,
-  type ListenAddress,
-  ProcessGroup,
-  SupervisorError,
-} from "@portico/supervisor";
+import { type BoundListener, type ChildHandle, ProcessGroup, SupervisorError } from "@portico/supervisor";
 import { type ConfigSource, loadConfig } from "../config/load.ts";
-import type { ListenSettings, ResolvedConfig } from "../config/schema.ts";
+import type { ResolvedConfig } from "../config/schema.ts";
 import type { ProxyLog } from "../deps.ts";
 import { PorticoProxyError } from "../errors.ts";
 import { createErrorLog } from "../log/error-log.ts";
 import { LogSinks } from "../log/sinks.ts";
-import type { FromProcess, ProcessInit, ToProcess } from "./messages.ts";
+import type { FromProcess, ProcessInit, ProcessStatus, SocketOrder, ToProcess } from "./messages.ts";
+import { type Listeners, type Sockets, bindSockets, clientUrl, missingFrom, permitAll } from "./sockets.ts";
 import { makeTempDirectory, removeTempDirectory } from "./temp-directory.ts";
 
 /** `graceful` finishes what is under way; `quick` closes in order; `kill` does not ask. */
@@ -27,8 +23,10 @@ export type StopMode = "graceful" | "quick" | "kill";
 
 /** A running proxy; the calling process is its master. */
 export interface RunningProxy {
-  /** Where it listens, for clients: `http://127.0.0.1:8080`, `unix:/run/portico.sock`. */
+  /** Where it listens, for clients on this machine: `http://127.0.0.1:8080`, `unix:/run/portico.sock`. */
   readonly addresses: readonly string[];
+  /** What the proxy process says of itself; undefined while there is none that answers. */
+  status(): Promise<ProcessStatus | undefined>;
   /** The configuration in force. */
   readonly config: ResolvedConfig;
   /** Process id of the proxy process; changes when it is replaced. Undefined while there is none. */
@@ -48,31 +46,12 @@ export interface RunningProxy {
   stop(mode?: StopMode): Promise<void>;
 }
 
-// The children of a master that was killed leave its addresses within a moment.
-const ADDRESS_WAIT_MS = 1000;
 // A thread compiles ten thousand routes in a fraction of a second; beyond this it hangs.
 const RELOAD_TIMEOUT_MS = 30_000;
 // What the process itself needs to end after its requests have.
 const STOP_MARGIN_MS = 2000;
 // libuv's pool reads files for all threads; its default of four would let four slow disks' reads stop every thread.
 const POOL_SIZE_PER_THREAD = 4;
-
-function addressOf(listen: ListenSettings): ListenAddress {
-  if (listen.unix !== undefined) return { protocol: "http", kind: "unix", path: listen.unix };
-  return { protocol: "http", kind: "tcp", host: listen.host ?? "", port: listen.port! };
-}
-
-const listenKey = (listen: ListenSettings): string =>
-  JSON.stringify([listen.unix, listen.host, listen.port, listen.mode, listen.backlog]);
-
-async function bindOne(listen: ListenSettings): Promise<BoundListener> {
-  try {
-    const mode = listen.mode === undefined ? {} : { mode: Number.parseInt(listen.mode, 8) };
-    return await BoundListener.bind(addressOf(listen), { backlog: listen.backlog, waitMs: ADDRESS_WAIT_MS, ...mode });
-  } catch (cause) {
-    throw new PorticoProxyError("listen-failed", cause instanceof Error ? cause.message : String(cause), { cause });
-  }
-}
 
 const threadsOf = (config: ResolvedConfig): number =>
   config.threads === "auto" ? availableParallelism() : config.threads;
@@ -82,13 +61,17 @@ class Master implements RunningProxy {
   #init: { -readonly [Key in keyof ProcessInit]: ProcessInit[Key] };
   #group: ProcessGroup;
   readonly #sinks: LogSinks;
-  #listeners: ReadonlyMap<string, BoundListener>;
+  #listeners: Listeners;
+  /** Sockets that a child has open, and their backlog, where they are no longer those it was started with. */
+  readonly #open = new WeakMap<ChildHandle, ReadonlyMap<string, number>>();
   #turn = 0;
   #reloading: Promise<void> = Promise.resolve();
   readonly #answers = new Map<number, (answer: FromProcess) => void>();
   #stopped: Promise<void> | undefined;
+  /** Temporary folders of earlier configurations, which a process that drains may still use. */
+  readonly #abandoned: string[] = [];
 
-  private constructor(source: ConfigSource, init: ProcessInit, listeners: ReadonlyMap<string, BoundListener>) {
+  private constructor(source: ConfigSource, init: ProcessInit, listeners: Listeners) {
     this.#source = source;
     this.#init = { ...init };
     this.#listeners = listeners;
@@ -117,24 +100,26 @@ class Master implements RunningProxy {
   /** Binds, starts, and is ready when it resolves; leaves nothing behind when it rejects. */
   static async start(source: ConfigSource): Promise<Master> {
     const config = await loadConfig(source);
-    const listeners = await bindAll(config.listen, new Map());
+    const { listeners, orders } = await bindSockets(config.listen, new Map());
     let tempDirectory: string | undefined;
     try {
       tempDirectory = await makeTempDirectory(config.tempDirectory);
-      const master = new Master(source, { config, threads: threadsOf(config), tempDirectory }, listeners);
+      const master = new Master(
+        source,
+        { config, threads: threadsOf(config), tempDirectory, sockets: orders },
+        listeners,
+      );
       await master.#group.start();
       return master;
     } catch (cause) {
       await Promise.all(Array.from(listeners.values(), (listener) => listener.close()));
       if (tempDirectory !== undefined) await removeTempDirectory(tempDirectory);
-      throw cause instanceof PorticoProxyError
-        ? cause
-        : new PorticoProxyError("start-failed", `the proxy did not start: ${messageOf(cause)}`, { cause });
+      throw startError(cause, listeners);
     }
   }
 
   get addresses(): readonly string[] {
-    return Array.from(this.#listeners.values(), (listener) => listener.url);
+    return Array.from(this.#listeners.values(), clientUrl);
   }
 
   get config(): ResolvedConfig {
@@ -158,67 +143,109 @@ class Master implements RunningProxy {
   async #reload(source: ConfigSource): Promise<void> {
     if (this.#stopped !== undefined) throw new PorticoProxyError("reload-failed", "the proxy is stopping");
     const config = await loadConfig(source);
-    const sameListeners =
-      config.listen.length === this.#listeners.size &&
-      config.listen.every((listen) => this.#listeners.has(listenKey(listen)));
-    if (sameListeners && threadsOf(config) === this.#init.threads) await this.#swap(config);
-    else await this.#replace(config);
+    const sockets = await bindSockets(config.listen, this.#listeners);
+    const inPlace = threadsOf(config) === this.#init.threads && config.tempDirectory === this.config.tempDirectory;
+    try {
+      if (inPlace) await this.#swap(config, sockets);
+      else await this.#replace(config, sockets);
+    } catch (error) {
+      await closeAll(sockets.fresh);
+      throw error;
+    }
+    const removed = missingFrom(this.#listeners, sockets.listeners);
+    this.#listeners = sockets.listeners;
+    await closeAll(removed);
+    await permitAll(sockets.orders, sockets.listeners, config.listen);
     this.#source = source;
     this.#sinks.configure(config.log);
     this.#log(config).info({}, "configuration reloaded");
   }
 
   /** In place: connections stay where they are. */
-  async #swap(config: ResolvedConfig): Promise<void> {
-    const before = this.#init.config;
+  async #swap(config: ResolvedConfig, sockets: Sockets): Promise<void> {
+    const before = { config: this.#init.config, sockets: this.#init.sockets };
     // A process that is spawned from now on starts with it.
-    this.#init.config = config;
+    Object.assign(this.#init, { config, sockets: sockets.orders });
+    this.#group.amend({ listeners: [...sockets.listeners.values()] });
     try {
       for (const child of this.#group.children)
-        if (child.state === "starting" || child.state === "ready") await this.#give(child, config);
+        if (child.state === "starting" || child.state === "ready")
+          await this.#give(child, config, sockets, before.sockets);
     } catch (error) {
-      this.#init.config = before;
+      Object.assign(this.#init, before);
+      this.#group.amend({ listeners: [...this.#listeners.values()] });
       throw error;
     }
   }
 
-  async #give(child: ChildHandle, config: ResolvedConfig): Promise<void> {
+  /** Asks a child something, and waits for its answer to this turn. */
+  async #ask<Type extends FromProcess["type"]>(
+    child: ChildHandle,
+    send: (turn: number) => void,
+  ): Promise<Extract<FromProcess, { type: Type }>> {
     const turn = ++this.#turn;
     const { promise, resolve, reject } = Promise.withResolvers<FromProcess>();
+    promise.catch(() => {});
     const fail = (reason: string): void => reject(new PorticoProxyError("reload-failed", reason));
     const timer = setTimeout(() => fail("the proxy process did not answer"), RELOAD_TIMEOUT_MS);
     this.#answers.set(turn, resolve);
     void child.gone.then(() => fail("the proxy process ended meanwhile"));
     try {
       await child.ready;
-      const order: ToProcess = { type: "reload", turn, config };
-      child.send(order);
-      const { error } = await promise;
-      if (error !== undefined) throw new PorticoProxyError("reload-failed", error);
+      send(turn);
+      return (await promise) as Extract<FromProcess, { type: Type }>;
     } finally {
       clearTimeout(timer);
       this.#answers.delete(turn);
-      promise.catch(() => {});
     }
   }
 
-  /** Other sockets or threads: a new process, ready before the old one drains. */
-  async #replace(config: ResolvedConfig): Promise<void> {
-    const listeners = await bindAll(config.listen, this.#listeners);
-    const init: ProcessInit = { config, threads: threadsOf(config), tempDirectory: this.#init.tempDirectory };
-    const before = this.#listeners;
-    const unused = (a: ReadonlyMap<string, BoundListener>, b: ReadonlyMap<string, BoundListener>): BoundListener[] =>
-      Array.from(a).flatMap(([key, listener]) => (b.has(key) ? [] : [listener]));
-    const next = { ...init };
+  async #give(
+    child: ChildHandle,
+    config: ResolvedConfig,
+    sockets: Sockets,
+    before: readonly SocketOrder[],
+  ): Promise<void> {
+    const has = this.#open.get(child) ?? backlogs(before);
+    const wants = backlogs(sockets.orders);
+    const { error } = await this.#ask<"reloaded">(child, (turn) => {
+      for (const [key, backlog] of wants) {
+        // The backlog is said when one begins to listen: another one needs a descriptor to begin with.
+        if (has.get(key) === backlog) continue;
+        const order: ToProcess = { type: "socket", turn, key };
+        for (let thread = 0; thread < this.#init.threads; thread++) child.pass(order, sockets.listeners.get(key)!);
+      }
+      const order: ToProcess = { type: "reload", turn, config, sockets: sockets.orders };
+      child.send(order);
+    });
+    if (error !== undefined) throw new PorticoProxyError("reload-failed", error);
+    this.#open.set(child, wants);
+  }
+
+  /** Other threads: a new process, ready before the old one drains. */
+  async #replace(config: ResolvedConfig, sockets: Sockets): Promise<void> {
+    const before = this.#init.tempDirectory;
+    const elsewhere = config.tempDirectory !== this.config.tempDirectory;
+    const tempDirectory = elsewhere ? await makeTempDirectory(config.tempDirectory) : before;
+    const next: ProcessInit = { config, threads: threadsOf(config), tempDirectory, sockets: sockets.orders };
     try {
-      await this.#group.reload(next, { listeners: [...listeners.values()], copies: init.threads });
+      await this.#group.reload(next, { listeners: [...sockets.listeners.values()], copies: next.threads });
     } catch (cause) {
-      await Promise.all(unused(listeners, before).map((listener) => listener.close()));
+      if (elsewhere) await removeTempDirectory(tempDirectory);
       throw new PorticoProxyError("reload-failed", messageOf(cause), { cause });
     }
     this.#init = next;
-    this.#listeners = listeners;
-    await Promise.all(unused(before, listeners).map((listener) => listener.close()));
+    if (elsewhere) this.#abandoned.push(before);
+  }
+
+  async status(): Promise<ProcessStatus | undefined> {
+    const child = this.#group.children.findLast(({ state }) => state === "ready");
+    if (child === undefined) return undefined;
+    const order = (turn: number): ToProcess => ({ type: "status", turn });
+    return this.#ask<"status">(child, (turn) => void child.send(order(turn))).then(
+      ({ status }) => status,
+      () => undefined,
+    );
   }
 
   reopenLogs(): void {
@@ -236,9 +263,27 @@ class Master implements RunningProxy {
   }
 
   async #clean(): Promise<void> {
-    await removeTempDirectory(this.#init.tempDirectory);
+    for (const folder of [this.#init.tempDirectory, ...this.#abandoned]) await removeTempDirectory(folder);
     await this.#sinks.flush();
   }
+}
+
+const backlogs = (orders: readonly SocketOrder[]): ReadonlyMap<string, number> =>
+  new Map(orders.map(({ key, backlog }) => [key, backlog]));
+
+async function closeAll(listeners: readonly BoundListener[]): Promise<void> {
+  await Promise.all(listeners.map((listener) => listener.close()));
+}
+
+/** Two masters may bind one port at once; who begins to listen second hears of it only then. */
+function startError(cause: unknown, listeners: Listeners): PorticoProxyError {
+  if (cause instanceof PorticoProxyError) return cause;
+  const { code } = ((cause instanceof SupervisorError ? cause.cause : undefined) ?? {}) as { code?: unknown };
+  if (code === "listen-failed") {
+    const where = Array.from(listeners.values(), ({ url }) => url).join(", ");
+    return new PorticoProxyError(code, `cannot listen on ${where}: another process already listens there`, { cause });
+  }
+  return new PorticoProxyError("start-failed", `the proxy did not start: ${messageOf(cause)}`, { cause });
 }
 
 function messageOf(error: unknown): string {
@@ -247,30 +292,6 @@ function messageOf(error: unknown): string {
     : error instanceof Error
       ? error.message
       : String(error);
-}
-
-/** Binds what is not bound yet. On failure closes what it bound. */
-async function bindAll(
-  wanted: readonly ListenSettings[],
-  bound: ReadonlyMap<string, BoundListener>,
-): Promise<Map<string, BoundListener>> {
-  const listeners = new Map<string, BoundListener>();
-  const fresh: BoundListener[] = [];
-  try {
-    for (const listen of wanted) {
-      let key = listenKey(listen);
-      // Port 0 twice is two sockets.
-      while (listeners.has(key)) key += "+";
-      const known = bound.get(key);
-      const listener = known ?? (await bindOne(listen));
-      if (known === undefined) fresh.push(listener);
-      listeners.set(key, listener);
-    }
-    return listeners;
-  } catch (error) {
-    await Promise.all(fresh.map((listener) => listener.close()));
-    throw error;
-  }
 }
 
 /**

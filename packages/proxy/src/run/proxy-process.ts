@@ -1,9 +1,9 @@
-/** The proxy process: starts its threads, passes configurations on to them, writes their logs. */
-import type { ChildContext, ChildRuntime, InheritedListener } from "@portico/supervisor/child";
+/** The proxy process: starts its threads, passes configurations and sockets on to them, writes their logs. */
+import { type ChildContext, type ChildRuntime, descriptorOf } from "@portico/supervisor/child";
 import type { ResolvedConfig } from "../config/schema.ts";
 import { createErrorLog } from "../log/error-log.ts";
 import { LogSinks } from "../log/sinks.ts";
-import type { FromProcess, ProcessInit, ToProcess } from "./messages.ts";
+import type { FromProcess, ProcessInit, SocketOrder, ThreadListener, ToProcess } from "./messages.ts";
 import { ThreadHandle } from "./thread-handle.ts";
 
 export class ProxyProcess implements ChildRuntime<ProcessInit> {
@@ -11,6 +11,9 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
   #threads: ThreadHandle[] = [];
   #context: ChildContext | undefined;
   #config: ResolvedConfig | undefined;
+  #connections = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  /** Descriptors that came for a reload, by its turn and the socket's key. */
+  readonly #arrived = new Map<string, number[]>();
   /** Reloads one after the other. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -18,14 +21,13 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
     this.#context = context;
     this.#config = init.config;
     this.#sinks = new LogSinks(init.config.log);
-    const connections = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-    this.#threads = Array.from({ length: init.threads }, (_, thread) => {
-      const listeners = context.listeners.map((listener: InheritedListener) => ({
-        fd: listener.fds[thread]!,
-        url: listener.url,
-        backlog: listener.backlog,
+    const { config, threads, tempDirectory } = init;
+    const connections = this.#connections.buffer as SharedArrayBuffer;
+    this.#threads = Array.from({ length: threads }, (_, thread) => {
+      const listeners = init.sockets.map((socket, place) => ({
+        ...socket,
+        fd: context.listeners[place]!.fds[thread]!,
       }));
-      const { config, threads, tempDirectory } = init;
       return new ThreadHandle(
         { config, thread, threads, tempDirectory, listeners, connections },
         { onLog: (log, lines) => this.#sinks?.write(log, lines), onLost: (reason) => this.#lost(thread, reason) },
@@ -41,14 +43,38 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
     void this.#sinks?.flush().finally(() => process.exit(1));
   }
 
-  onMessage(message: unknown): void {
+  onMessage(message: unknown, handle: unknown): void {
     const order = message as ToProcess;
-    if (order.type === "reopen") this.#sinks?.reopen();
-    else this.#turn = this.#turn.then(() => this.#reload(order.turn, order.config));
+    switch (order.type) {
+      case "socket":
+        return this.#takeSocket(`${order.turn} ${order.key}`, handle);
+      case "reload":
+        this.#turn = this.#turn.then(() => this.#reload(order.turn, order.config, order.sockets));
+        return;
+      case "status":
+        this.#turn = this.#turn.then(() => this.#tell(order.turn));
+        return;
+      case "reopen":
+        this.#sinks?.reopen();
+    }
   }
 
-  async #reload(turn: number, config: ResolvedConfig): Promise<void> {
-    const failures = await Promise.all(this.#threads.map((thread) => thread.prepare(config)));
+  #takeSocket(key: string, handle: unknown): void {
+    const fd = descriptorOf(handle);
+    if (fd === undefined) return;
+    const fds = this.#arrived.get(key);
+    if (fds === undefined) this.#arrived.set(key, [fd]);
+    else fds.push(fd);
+  }
+
+  async #reload(turn: number, config: ResolvedConfig, sockets: readonly SocketOrder[]): Promise<void> {
+    const fds = sockets.map(({ key }) => this.#arrived.get(`${turn} ${key}`));
+    this.#arrived.clear();
+    const listenersOf = (thread: number): ThreadListener[] =>
+      sockets.map((socket, place) => ({ ...socket, fd: fds[place]?.[thread] }));
+    const failures = await Promise.all(
+      this.#threads.map((thread, index) => thread.prepare(config, listenersOf(index))),
+    );
     const error = failures.find((failure) => failure !== undefined);
     if (error === undefined) {
       this.#sinks?.configure(config.log);
@@ -57,7 +83,20 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
     } else {
       for (const thread of this.#threads) thread.discard();
     }
-    const answer: FromProcess = { type: "reloaded", turn, error };
+    this.#send({ type: "reloaded", turn, error });
+  }
+
+  async #tell(turn: number): Promise<void> {
+    const requests = await Promise.all(this.#threads.map((thread) => thread.count()));
+    const status = {
+      connections: Atomics.load(this.#connections, 0),
+      requests: requests.reduce((sum, count) => sum + count, 0),
+      memory: process.memoryUsage.rss(),
+    };
+    this.#send({ type: "status", turn, status });
+  }
+
+  #send(answer: FromProcess): void {
     this.#context?.send(answer);
   }
 

@@ -1,8 +1,8 @@
 /** A proxy thread: sockets in front, the compiled configuration behind, one engine between them. */
-import net from "node:net";
+import { closeSync } from "node:fs";
 import type { MessagePort } from "node:worker_threads";
 import type { Exchange } from "@portico/gateway/exchange";
-import { HttpListener } from "@portico/http1/socket";
+import { HttpListener, type HttpListenerOptions } from "@portico/http1/socket";
 import { compileTrust } from "../config/trust.ts";
 import type { ResolvedConfig } from "../config/schema.ts";
 import { LineBatch, type LogName } from "../log/batch.ts";
@@ -11,8 +11,17 @@ import { UpstreamRegistry } from "../upstream/registry.ts";
 import { systemLookup } from "../upstream/resolve.ts";
 import { Wheel } from "../upstream/wheel.ts";
 import { type Compiled, prepare } from "./compile.ts";
+import { Door, type DoorOwner } from "./door.ts";
 import { listenerOptions } from "./listener-options.ts";
-import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
+import type { FromThread, ThreadInit, ThreadListener, ToThread } from "./messages.ts";
+
+/** A configuration that is ready to be put in force, and the doors it will have. */
+interface Prepared {
+  readonly compiled: Compiled;
+  readonly options: HttpListenerOptions;
+  readonly listeners: readonly ThreadListener[];
+  readonly doors: ReadonlyMap<string, Door>;
+}
 
 export class ServingThread {
   readonly #init: ThreadInit;
@@ -21,13 +30,14 @@ export class ServingThread {
   readonly #logs: Readonly<Record<LogName, LineBatch>>;
   readonly #wheel = new Wheel();
   readonly #registry: UpstreamRegistry;
-  readonly #servers: net.Server[] = [];
-  /** In force. Exchanges and connections that began under an earlier one end under it. */
+  /** In force. Exchanges that began under an earlier one end under it. */
   #current: Compiled;
-  #next: Compiled | undefined;
-  #listener: HttpListener;
-  /** Listeners of earlier configurations, whose connections live on. */
-  readonly #earlier = new Set<HttpListener>();
+  #options: HttpListenerOptions;
+  #doors: ReadonlyMap<string, Door> = new Map();
+  /** Removed, and not empty yet. */
+  readonly #leaving = new Set<Door>();
+  #requestsOfGone = 0;
+  #next: Prepared | undefined;
 
   constructor(init: ThreadInit, port: MessagePort) {
     this.#init = init;
@@ -40,21 +50,17 @@ export class ServingThread {
     this.#registry = this.#createRegistry();
     this.#current = this.#prepare(init.config);
     this.#current.commit();
-    this.#listener = this.#createListener(init.config);
+    this.#options = this.#optionsOf(init.config);
   }
 
-  start(): void {
-    this.#port.on("message", (message: ToThread) => this.#receive(message));
-    let opening = this.#init.listeners.length;
-    for (const { fd, backlog } of this.#init.listeners) {
-      const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false }, (socket) =>
-        this.#accept(socket),
-      );
-      this.#servers.push(server);
-      server.on("error", (error) => this.#current.log.error({ err: error }, "accepting connections failed"));
-      server.listen({ fd, backlog }, () => {
-        if (--opening === 0) this.#post({ type: "ready" });
-      });
+  async start(): Promise<void> {
+    this.#port.on("message", (message: ToThread) => void this.#receive(message));
+    try {
+      this.#doors = await this.#open(this.#init.listeners, this.#init.config);
+      this.#post({ type: "ready" });
+    } catch (error) {
+      const { message, code } = error as NodeJS.ErrnoException;
+      this.#post({ type: "failed", error: message, code });
     }
   }
 
@@ -95,67 +101,128 @@ export class ServingThread {
     });
   }
 
-  #createListener(config: ResolvedConfig): HttpListener {
-    const trust = compileTrust(config.trustedProxies);
+  // --- doors -----------------------------------------------------------------------------------------------------
+
+  #optionsOf(config: ResolvedConfig): HttpListenerOptions {
+    return listenerOptions(config, compileTrust(config.trustedProxies), () => this.#current.log);
+  }
+
+  readonly #owner: DoorOwner = {
+    entered: () => {
+      if (Atomics.add(this.#connections, 0, 1) < this.#current.config.limits.connections) return true;
+      Atomics.sub(this.#connections, 0, 1);
+      return false;
+    },
+    left: () => void Atomics.sub(this.#connections, 0, 1),
+    note: (level, fields, message) => this.#current.log[level](fields, message),
+  };
+
+  #createDoor(listener: ThreadListener): Door {
     // The handler looks the configuration up for each exchange: a connection that lives on meets the new routes.
-    return new HttpListener(
-      (exchange: Exchange) => this.#current.handler(exchange),
-      listenerOptions(config, trust, () => this.#current.log),
-    );
+    const http = new HttpListener((exchange: Exchange) => this.#current.handler(exchange), this.#options);
+    return new Door(listener, http, this.#owner);
   }
 
-  #accept(socket: net.Socket): void {
-    const open = Atomics.add(this.#connections, 0, 1) + 1;
-    const closed = (): void => void Atomics.sub(this.#connections, 0, 1);
-    if (open > this.#current.config.limits.connections) socket.once("close", closed).destroy();
-    else this.#listener.attach(socket).once("close", closed);
+  /** The doors of a configuration: those that are there already, and new ones, open. Rejects with none of them left open. */
+  async #open(listeners: readonly ThreadListener[], config: ResolvedConfig): Promise<ReadonlyMap<string, Door>> {
+    const doors = new Map<string, Door>();
+    const fresh: Door[] = [];
+    const waiting = [...listeners];
+    try {
+      for (let listener = waiting.shift(); listener !== undefined; listener = waiting.shift()) {
+        const { key, fd, backlog, index } = listener;
+        const known = this.#doors.get(key);
+        const door = known ?? this.#createDoor(listener);
+        if (known === undefined) {
+          fresh.push(door);
+          door.configure(config.listen[index]!);
+        }
+        if (fd !== undefined) await door.open(fd, backlog);
+        doors.set(key, door);
+      }
+      return doors;
+    } catch (error) {
+      for (const door of fresh) door.close();
+      // Nobody else would: they came for us.
+      for (const { fd } of waiting) if (fd !== undefined) closeSync(fd);
+      throw error;
+    }
   }
 
-  #receive(message: ToThread): void {
+  #closeDoor(door: Door): void {
+    this.#leaving.add(door);
+    void door.leave().then(() => {
+      this.#leaving.delete(door);
+      this.#requestsOfGone += door.http.requests;
+    });
+  }
+
+  // --- orders ----------------------------------------------------------------------------------------------------
+
+  async #receive(message: ToThread): Promise<void> {
     switch (message.type) {
       case "prepare":
-        return this.#post({ type: "prepared", error: this.#tryPrepare(message.config) });
+        return this.#post({ type: "prepared", error: await this.#tryPrepare(message.config, message.listeners) });
       case "commit":
         this.#commit();
         return this.#post({ type: "committed" });
       case "discard":
-        this.#next = undefined;
-        return;
+        return this.#discard();
+      case "count":
+        return this.#post({ type: "counted", requests: this.#requests() });
       case "drain":
-        void this.#drain(message.graceMs);
+        return this.#drain(message.graceMs);
     }
   }
 
-  #tryPrepare(config: ResolvedConfig): string | undefined {
+  #requests(): number {
+    return [...this.#doors.values(), ...this.#leaving].reduce(
+      (sum, { http }) => sum + http.requests,
+      this.#requestsOfGone,
+    );
+  }
+
+  async #tryPrepare(config: ResolvedConfig, listeners: readonly ThreadListener[]): Promise<string | undefined> {
     try {
-      this.#next = this.#prepare(config);
+      const compiled = this.#prepare(config);
+      const options = this.#optionsOf(config);
+      this.#next = { compiled, options, listeners, doors: await this.#open(listeners, config) };
       return undefined;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
   }
 
+  #discard(): void {
+    const next = this.#next;
+    this.#next = undefined;
+    for (const [key, door] of next?.doors ?? []) if (!this.#doors.has(key)) this.#closeDoor(door);
+  }
+
+  /** In one turn of the event loop: no request meets half of it. */
   #commit(): void {
     const next = this.#next;
     if (next === undefined) return;
     this.#next = undefined;
     const before = this.#current.config;
-    // Compiled and bound in one turn of the event loop: no request meets half of it.
-    next.commit();
-    this.#current = next;
-    for (const listener of this.#earlier) if (listener.connections === 0) this.#earlier.delete(listener);
+    next.compiled.commit();
+    this.#current = next.compiled;
+    const doors = this.#doors;
+    this.#doors = next.doors;
+    for (const [key, door] of doors) if (!next.doors.has(key)) this.#closeDoor(door);
+    for (const { key, index } of next.listeners) next.doors.get(key)!.configure(next.compiled.config.listen[index]!);
     const settings = ({ limits, timeouts, trustedProxies }: ResolvedConfig): string =>
       JSON.stringify([limits, timeouts, trustedProxies]);
-    if (settings(before) === settings(next.config)) return;
-    this.#earlier.add(this.#listener);
-    this.#listener = this.#createListener(next.config);
+    if (settings(before) === settings(next.compiled.config)) return;
+    this.#options = next.options;
+    for (const { http } of [...next.doors.values(), ...this.#leaving]) http.configure(next.options);
   }
 
   async #drain(graceMs: number): Promise<void> {
-    for (const server of this.#servers) server.close();
-    const listeners = [this.#listener, ...this.#earlier];
-    if (graceMs > 0) await Promise.all(listeners.map((listener) => listener.drain(graceMs)));
-    for (const listener of listeners) listener.destroy();
+    const doors = [...this.#doors.values(), ...this.#leaving];
+    for (const door of doors) door.close();
+    if (graceMs > 0) await Promise.all(doors.map(({ http }) => http.drain(graceMs)));
+    for (const { http } of doors) http.destroy();
     this.#registry.destroy();
     for (const log of Object.values(this.#logs)) log.flush();
     this.#post({ type: "drained" });

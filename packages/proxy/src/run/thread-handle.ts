@@ -4,7 +4,7 @@ import { Worker } from "node:worker_threads";
 import type { ResolvedConfig } from "../config/schema.ts";
 import { PorticoProxyError } from "../errors.ts";
 import type { LogName } from "../log/batch.ts";
-import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
+import type { FromThread, ThreadInit, ThreadListener, ToThread } from "./messages.ts";
 
 export interface ThreadOwner {
   onLog(log: LogName, lines: string): void;
@@ -50,6 +50,11 @@ export class ThreadHandle {
       this.#owner.onLog(message.log, message.lines);
       return;
     }
+    if (message.type === "failed") {
+      const code = message.code === "EADDRINUSE" ? "listen-failed" : "start-failed";
+      this.#rejectStart(new PorticoProxyError(code, message.error));
+      return;
+    }
     const settle = this.#expected.get(message.type);
     this.#expected.delete(message.type);
     settle?.(message);
@@ -68,9 +73,9 @@ export class ThreadHandle {
   }
 
   /** Compiles a configuration without putting it in force. Resolves to the reason why it cannot be, or undefined. */
-  async prepare(config: ResolvedConfig): Promise<string | undefined> {
+  async prepare(config: ResolvedConfig, listeners: readonly ThreadListener[]): Promise<string | undefined> {
     const answer = this.#expect("prepared");
-    this.#post({ type: "prepare", config });
+    this.#post({ type: "prepare", config, listeners });
     return (await answer).error;
   }
 
@@ -79,6 +84,13 @@ export class ThreadHandle {
     const answer = this.#expect("committed");
     this.#post({ type: "commit" });
     await answer;
+  }
+
+  /** Requests received so far. */
+  async count(): Promise<number> {
+    const answer = this.#expect("counted");
+    this.#post({ type: "count" });
+    return (await answer).requests;
   }
 
   discard(): void {
