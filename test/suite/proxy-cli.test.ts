@@ -1,43 +1,17 @@
 /** The command portico-proxy: what it says, what it ends with, what each signal does, and what it leaves behind. */
 import { mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, existsSync, writeFileSync } from "node:fs";
-import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Agent, request } from "undici";
-import { WebSocket, WebSocketServer } from "ws";
 import { Command, descendants, running } from "../support/command.ts";
+import { openSocket, say, startEcho } from "../support/echo.ts";
 import { ProxyUnderTest, site } from "../support/proxy.ts";
 import { RawClient } from "../support/raw.ts";
 
 const answer = (body: string) => site({ path: "/*", respond: { body } });
-
-/** An application that echoes WebSockets, and sends an event ten times a second to everyone else. */
-async function startEcho(): Promise<AsyncDisposable & { readonly url: string }> {
-  const server = createHttpServer((_request, response) => {
-    response.writeHead(200, { "content-type": "text/event-stream" });
-    const timer = setInterval(() => response.write("data: tick\n\n"), 100);
-    response.on("close", () => clearInterval(timer));
-  });
-  const sockets = new WebSocketServer({ server });
-  sockets.on("connection", (socket) =>
-    socket.on("message", (message) => socket.send(message as Buffer, { binary: false })),
-  );
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  return {
-    url: `http://127.0.0.1:${port}`,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets.clients) socket.terminate();
-      server.closeAllConnections();
-      server.close();
-      await once(server, "close");
-    },
-  };
-}
 
 let folder: string;
 beforeAll(() => {
@@ -277,17 +251,7 @@ describe("SIGHUP", () => {
       timeouts: { keepAlive: timeout },
     });
     await using proxy = await ProxyUnderTest.start(config("60s"));
-    const sockets = await Promise.all(
-      Array.from({ length: 10 }, async () => {
-        const socket = new WebSocket(proxy.url.replace("http", "ws"));
-        await once(socket, "open");
-        return socket;
-      }),
-    );
-    const say = async (socket: WebSocket, word: string): Promise<string> => {
-      socket.send(word);
-      return String((await once(socket, "message"))[0]);
-    };
+    const sockets = await Promise.all(Array.from({ length: 10 }, () => openSocket(proxy.url)));
     const events = await request(`${proxy.url}/events`);
     const received: string[] = [];
     events.body.on("data", (chunk: Buffer) => received.push(chunk.toString()));

@@ -44,10 +44,10 @@ export class RawClient implements Disposable {
     this.socket.write(typeof text === "string" ? Buffer.from(text, "latin1") : text);
   }
 
-  /** Resolves with the match as soon as what was received matches; fails when the peer ends before. */
-  async until(pattern: RegExp): Promise<RegExpExecArray> {
+  /** Resolves with the match as soon as what was received (from an offset on) matches; fails when the peer ends before. */
+  async until(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
     for (;;) {
-      const match = pattern.exec(this.#received);
+      const match = pattern.exec(from === 0 ? this.#received : this.#received.slice(from));
       if (match !== null) return match;
       if (this.#ended) throw new Error(`the peer ended before ${pattern} came; received:\n${this.#received}`);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));

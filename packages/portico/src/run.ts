@@ -95,7 +95,7 @@ async function reload(stack: RunningStack, stopping: AbortSignal): Promise<void>
 function banner(stack: RunningStack, options: ServeOptions): string {
   const { proxy, server } = stack;
   const count = ready(stack);
-  const lines = [`ready on ${proxy.addresses.map(readable).join(", ")}`];
+  const lines = [`ready on ${proxy.addresses.join(", ")}`];
   if (options.static !== undefined)
     lines.push(`  files        ${fromHere(options.static)}, where there is one of the name asked for`);
   if (options.config !== undefined) lines.push(`  routes       ${options.config}`);
@@ -111,11 +111,6 @@ function banner(stack: RunningStack, options: ServeOptions): string {
 function fromHere(path: string): string {
   const short = relative(".", path);
   return short === "" ? "." : short.startsWith("..") ? resolve(path) : short;
-}
-
-/** An address that a browser takes; `*` is none. */
-function readable(url: string): string {
-  return url.includes("://*:") ? `${url.replace("*", "localhost")} (and every other address of this machine)` : url;
 }
 
 function ready(stack: RunningStack): number {

@@ -8,15 +8,19 @@
  * | SIGQUIT | stop when what is under way is done, at the latest after `timeouts.graceful` |
  * | SIGUSR1 | open the log files again |
  *
- * Exit codes: 0 stopped as asked; 1 could not be done (address in use); 2 not understood (flag, file, setting).
+ * What it exits with is the one table of all our commands (`@portico/supervisor/exit-codes`), by the code of the error
+ * (`errors.ts`).
  */
-import { existsSync, readFileSync } from "node:fs";
-import { SignalQueue } from "@portico/supervisor";
+import { existsSync } from "node:fs";
 import { EXIT } from "@portico/supervisor/exit-codes";
 import { Command, CommanderError } from "commander";
 import { loadConfig, printConfig } from "./config/load.ts";
+import { type Output, runControl } from "./control/command.ts";
+import type { ControlCommand } from "./control/protocol.ts";
 import { PorticoProxyError } from "./errors.ts";
-import { type StopMode, startProxy } from "./run/master.ts";
+import { describeExplanation, explain } from "./router/explain.ts";
+import { runForeground } from "./run/foreground.ts";
+import { packageVersion } from "./version.ts";
 
 /** Where the configuration is looked for without `-c`, in this order. */
 const DEFAULT_FILES = [
@@ -28,13 +32,7 @@ const DEFAULT_FILES = [
   "portico.config.yml",
 ];
 
-/** Where the command writes; replaced in tests. */
-export interface CommandOutput {
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
-}
-
-const STANDARD: CommandOutput = {
+const STANDARD: Output = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
 };
@@ -49,41 +47,7 @@ function findFile(given: string | undefined): string {
   return file;
 }
 
-/**
- * Starts a proxy and answers signals until it has stopped. They are answered from the first moment: one that comes
- * while it starts waits until it has.
- */
-async function run(file: string, output: CommandOutput): Promise<void> {
-  const starting = startProxy(file);
-  const { promise: stopped, resolve, reject } = Promise.withResolvers<void>();
-  const stop = async (mode: StopMode): Promise<void> => (await starting).stop(mode).then(resolve, reject);
-  const reload = async (): Promise<void> => {
-    const proxy = await starting;
-    try {
-      await proxy.reload();
-    } catch (error) {
-      output.err(`portico-proxy: reload refused, nothing was changed: ${messageOf(error)}\n`);
-    }
-  };
-  const signals = new SignalQueue({ escalate: () => stop("kill"), onError: () => {} });
-  signals.on({
-    SIGHUP: reload,
-    SIGUSR1: async () => (await starting).reopenLogs(),
-    SIGTERM: () => stop("quick"),
-    SIGINT: () => stop("quick"),
-    SIGQUIT: () => stop("graceful"),
-  });
-  try {
-    const { addresses, config } = await starting;
-    const sites = config.sites.length === 1 ? "1 site" : `${config.sites.length} sites`;
-    output.out(`portico-proxy is ready on ${addresses.join(", ")} (${sites} from ${file}, pid ${process.pid})\n`);
-    await stopped;
-  } finally {
-    signals.close();
-  }
-}
-
-async function check(file: string, output: CommandOutput): Promise<void> {
+async function check(file: string, output: Output): Promise<void> {
   const config = await loadConfig(file);
   const routes = config.sites.reduce((sum, site) => sum + site.routes.length, 0);
   output.out(
@@ -95,16 +59,66 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function packageVersion(): string {
-  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 interface Options {
   readonly config?: string;
 }
 
-function program(output: CommandOutput): Command {
+interface ControlFlags {
+  readonly control?: string;
+  readonly json?: boolean;
+  readonly quick?: boolean;
+}
+
+interface ExplainFlags {
+  readonly header: readonly string[];
+  readonly from: string;
+  readonly json?: boolean;
+}
+
+const REQUEST_URL = /^(https?):\/\/([^/?#\s]+)([/?][^#\s]*)?$/i;
+
+function headersOf(fields: readonly string[]): string[] {
+  return fields.flatMap((field) => {
+    const colon = field.indexOf(":");
+    if (colon < 1) throw new PorticoProxyError("usage", `-H ${JSON.stringify(field)}: must be "Name: value"`);
+    return [field.slice(0, colon).trim(), field.slice(colon + 1).trim()];
+  });
+}
+
+async function explainCommand(
+  file: string,
+  method: string,
+  url: string,
+  flags: ExplainFlags,
+  output: Output,
+): Promise<void> {
+  const parts = REQUEST_URL.exec(url);
+  if (parts === null) throw new PorticoProxyError("usage", `${url}: must be a URL, such as http://example.com/path`);
+  const [, scheme = "", authority = "", target = "/"] = parts;
+  const headers = headersOf(flags.header);
+  const host = headers.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === "host");
+  const request = {
+    method,
+    scheme: scheme.toLowerCase() === "https" ? ("https" as const) : ("http" as const),
+    authority: host === -1 ? authority : headers[host + 1]!,
+    target: target.startsWith("/") ? target : `/${target}`,
+    headers,
+    client: flags.from,
+  };
+  const config = await loadConfig(file);
+  const found = explain(config, request);
+  output.out(flags.json === true ? `${JSON.stringify(found, null, 2)}\n` : describeExplanation(request, found, config));
+}
+
+/** The commands to a running proxy. */
+const CONTROL_COMMANDS: readonly (readonly [ControlCommand, string])[] = [
+  ["reload", "read the configuration again and put it in force; on any mistake nothing changes"],
+  ["status", "say what runs: addresses, configuration, connections"],
+  ["stop", "stop when what is under way is done, at the latest after `timeouts.graceful`"],
+];
+
+/** @param onCode told what to exit with, where it is not 0 */
+function program(output: Output, onCode: (code: number) => void): Command {
   const command = new Command("portico-proxy")
     .description("The front proxy: files, routes, upstreams.")
     .version(packageVersion(), "-V, --version")
@@ -119,7 +133,7 @@ function program(output: CommandOutput): Command {
       writeErr: output.err,
       outputError: (text, write) => write(text.replace(/^error: /, "portico-proxy: ")),
     })
-    .action(() => run(findFile(command.opts<Options>().config), output));
+    .action(() => runForeground(findFile(command.opts<Options>().config), output));
   command
     .command("check")
     .description("validate the configuration and say what is wrong, where")
@@ -128,14 +142,35 @@ function program(output: CommandOutput): Command {
     .command("print-config")
     .description("print the configuration with every default filled in")
     .action(async () => output.out(`${printConfig(await loadConfig(findFile(command.opts<Options>().config)))}\n`));
+  command
+    .command("explain <method> <url>")
+    .description("say which site, route and settings a request would meet, and why not the others")
+    .option("-H, --header <field>", '"Name: value"; may be given again', (field, all: string[]) => [...all, field], [])
+    .option("--from <address>", "address of the client", "192.0.2.1")
+    .option("--json", "print JSON")
+    .action((method: string, url: string, flags: ExplainFlags) =>
+      explainCommand(findFile(command.opts<Options>().config), method, url, flags, output),
+    );
+  for (const [name, about] of CONTROL_COMMANDS) {
+    const one = command
+      .command(name)
+      .description(about)
+      .option("--control <path>", "control socket of the proxy")
+      .option("--json", "print JSON, which is stable and documented");
+    if (name === "stop") one.option("--quick", "do not wait for what is under way");
+    one.action(async ({ control, json = false, quick = false }: ControlFlags) =>
+      onCode(await runControl(name, { config: command.opts<Options>().config, control, json, quick }, output)),
+    );
+  }
   return command;
 }
 
 /** Runs the command; resolves to the exit code when it is over. */
-export async function main(args: readonly string[], output: CommandOutput = STANDARD): Promise<number> {
+export async function main(args: readonly string[], output: Output = STANDARD): Promise<number> {
   try {
-    await program(output).parseAsync(args, { from: "user" });
-    return 0;
+    let exitCode: number = EXIT.ok;
+    await program(output, (code) => (exitCode = code)).parseAsync(args, { from: "user" });
+    return exitCode;
   } catch (error) {
     // Commander has said what was wrong.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;

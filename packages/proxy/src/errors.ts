@@ -11,6 +11,7 @@
  * | `start-failed` | the proxy process did not come up | look at `cause` and the log |
  * | `reload-failed` | the running proxy refused the new configuration; the old one serves on | look at `cause` |
  * | `needs-restart` | a setting changed that only a restart can apply; nothing was changed | restart |
+ * | `control-failed` | no running proxy was found, or it does not answer | is it running, as this user |
  * | `usage` | wrong flag or argument on the command line | see `--help` |
  */
 import { EXIT } from "@portico/supervisor/exit-codes";
@@ -23,6 +24,7 @@ export type ProxyErrorCode =
   | "start-failed"
   | "reload-failed"
   | "needs-restart"
+  | "control-failed"
   | "usage";
 
 /** Exit code of the command per error code. */
@@ -34,6 +36,7 @@ const EXIT_CODES: Record<ProxyErrorCode, number> = {
   "start-failed": EXIT.failed,
   "reload-failed": EXIT.failed,
   "needs-restart": EXIT.failed,
+  "control-failed": EXIT.failed,
   usage: EXIT.usage,
 };
 

@@ -1,4 +1,5 @@
 /** A configuration, compiled: takes every exchange of a thread to the handler of its route. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Exchange } from "@portico/gateway/exchange";
 import { respondError } from "../answer/error.ts";
 import { ErrorPages, PagedExchange } from "../answer/error-pages.ts";
@@ -133,13 +134,17 @@ class SiteCompiler {
     return pages;
   }
 
-  compile(site: SiteSettings): Site {
+  /** Yields after each route: see {@link Router.inSlices}. */
+  *compile(site: SiteSettings): Generator<void, Site> {
     const pages = this.pagesOf(site.errorPages ?? this.#config.errorPages);
     const none: Unmatched =
       pages === undefined ? unmatched : (exchange, allow) => unmatched(new PagedExchange(exchange, pages), allow);
-    const routes = site.routes.map((route, index) =>
-      this.#route(route, index, none, route.errorPages === undefined ? pages : this.pagesOf(route.errorPages)),
-    );
+    const routes: Route[] = [];
+    for (const [index, route] of site.routes.entries()) {
+      const own = route.errorPages === undefined ? pages : this.pagesOf(route.errorPages);
+      routes.push(this.#route(route, index, none, own));
+      yield;
+    }
     return { table: new PathTable(routes), gate: this.#gate(site, pages), unmatched: none };
   }
 
@@ -165,17 +170,52 @@ class SiteCompiler {
   }
 }
 
-export class Router {
-  readonly #sites = new HostTable<Site>();
+/** A configuration's sites, compiled. */
+interface Compiled {
+  readonly sites: HostTable<Site>;
   /** For hosts that no site has. */
+  readonly pages: ErrorPages | undefined;
+}
+
+function* compileSites(config: ResolvedConfig, deps: RouterDeps): Generator<void, Compiled> {
+  const compiler = new SiteCompiler(config, deps);
+  const sites = new HostTable<Site>();
+  for (const settings of config.sites) {
+    const site = yield* compiler.compile(settings);
+    for (const host of settings.hosts) sites.add(host, site);
+  }
+  return { sites, pages: compiler.pagesOf(config.errorPages) };
+}
+
+function whole(steps: Generator<void, Compiled>): Compiled {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+// A request that comes meanwhile waits no longer than this and one turn of the event loop.
+const SLICE_MS = 5;
+
+export class Router {
+  readonly #sites: HostTable<Site>;
   readonly #pages: ErrorPages | undefined;
 
-  constructor(config: ResolvedConfig, deps: RouterDeps) {
-    const compiler = new SiteCompiler(config, deps);
-    this.#pages = compiler.pagesOf(config.errorPages);
-    for (const settings of config.sites) {
-      const site = compiler.compile(settings);
-      for (const host of settings.hosts) this.#sites.add(host, site);
+  constructor(config: ResolvedConfig, deps: RouterDeps, compiled: Compiled = whole(compileSites(config, deps))) {
+    this.#sites = compiled.sites;
+    this.#pages = compiled.pages;
+  }
+
+  /** Compiles a few routes at a time, while requests are answered in between: nobody waits for ten thousand routes. */
+  static async inSlices(config: ResolvedConfig, deps: RouterDeps): Promise<Router> {
+    const steps = compileSites(config, deps);
+    let began = performance.now();
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return new Router(config, deps, step.value);
+      if (performance.now() - began < SLICE_MS) continue;
+      await nextTurn();
+      began = performance.now();
     }
   }
 

@@ -36,7 +36,7 @@ export interface Compiled {
 }
 
 /** @throws whatever a setting that was validated and still cannot be compiled throws; nothing has changed then */
-export function prepare(config: ResolvedConfig, context: ThreadContext): Compiled {
+export async function prepare(config: ResolvedConfig, context: ThreadContext): Promise<Compiled> {
   const log = createErrorLog(config.log, { thread: context.thread }, (line) => context.writeLog("error", line));
   const access = config.log.access === "off" ? undefined : new AccessLog((line) => context.writeLog("access", line));
   const deps: HandlerDeps = {
@@ -57,7 +57,7 @@ export function prepare(config: ResolvedConfig, context: ThreadContext): Compile
       access?.noteUpstream(exchange, facts);
     },
   };
-  const router = new Router(config, {
+  const router = await Router.inSlices(config, {
     files: {
       log,
       files: new FileCache(Math.floor(config.staticCache.size / context.threads), config.staticCache.file),

@@ -29,6 +29,8 @@ export interface RunningProxy {
   status(): Promise<ProcessStatus | undefined>;
   /** The configuration in force. */
   readonly config: ResolvedConfig;
+  /** Threads that serve. */
+  readonly threads: number;
   /** Process id of the proxy process; changes when it is replaced. Undefined while there is none. */
   readonly pid: number | undefined;
   /**
@@ -124,6 +126,10 @@ class Master implements RunningProxy {
 
   get config(): ResolvedConfig {
     return this.#init.config;
+  }
+
+  get threads(): number {
+    return this.#init.threads;
   }
 
   get pid(): number | undefined {

@@ -31,8 +31,8 @@ export class ServingThread {
   readonly #wheel = new Wheel();
   readonly #registry: UpstreamRegistry;
   /** In force. Exchanges that began under an earlier one end under it. */
-  #current: Compiled;
-  #options: HttpListenerOptions;
+  #current!: Compiled;
+  #options!: HttpListenerOptions;
   #doors: ReadonlyMap<string, Door> = new Map();
   /** Removed, and not empty yet. */
   readonly #leaving = new Set<Door>();
@@ -48,14 +48,15 @@ export class ServingThread {
       error: new LineBatch((lines) => this.#post({ type: "log", log: "error", lines })),
     };
     this.#registry = this.#createRegistry();
-    this.#current = this.#prepare(init.config);
-    this.#current.commit();
-    this.#options = this.#optionsOf(init.config);
   }
 
   async start(): Promise<void> {
-    this.#port.on("message", (message: ToThread) => void this.#receive(message));
     try {
+      const { config } = this.#init;
+      this.#current = await this.#prepare(config);
+      this.#current.commit();
+      this.#options = this.#optionsOf(config);
+      this.#port.on("message", (message: ToThread) => void this.#receive(message));
       this.#doors = await this.#open(this.#init.listeners, this.#init.config);
       this.#post({ type: "ready" });
     } catch (error) {
@@ -69,7 +70,7 @@ export class ServingThread {
     this.#port.postMessage(message);
   }
 
-  #prepare(config: ResolvedConfig): Compiled {
+  #prepare(config: ResolvedConfig): Promise<Compiled> {
     return prepare(config, {
       thread: this.#init.thread,
       threads: this.#init.threads,
@@ -184,7 +185,7 @@ export class ServingThread {
 
   async #tryPrepare(config: ResolvedConfig, listeners: readonly ThreadListener[]): Promise<string | undefined> {
     try {
-      const compiled = this.#prepare(config);
+      const compiled = await this.#prepare(config);
       const options = this.#optionsOf(config);
       this.#next = { compiled, options, listeners, doors: await this.#open(listeners, config) };
       return undefined;
