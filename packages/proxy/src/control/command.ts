@@ -39,13 +39,9 @@ async function gone(pid: number): Promise<void> {
  * @returns the exit code: the running proxy's own where it answers that it could not
  * @throws PorticoProxyError `control-failed` where none runs, or none answers
  */
-export async function runControl<Command extends ControlCommand>(
-  command: Command,
-  options: ControlOptions,
-  output: Output,
-): Promise<number> {
+export async function runControl(command: ControlCommand, options: ControlOptions, output: Output): Promise<number> {
   const path = await findProxy(options);
-  const question: ControlQuestion & { command: Command } = { command, ...(options.quick && { quick: true }) };
+  const question: ControlQuestion = { command, ...(options.quick && { quick: true }) };
   const answer = await askProxy(path, question);
   if ("error" in answer) {
     const { message, exitCode } = answer.error;
@@ -58,7 +54,7 @@ export async function runControl<Command extends ControlCommand>(
   if (command === "stop") await gone((answer.result as ControlResults["stop"]).pid);
   const text = options.json
     ? JSON.stringify({ version: CONTROL_VERSION, ...answer.result })
-    : SHOW[command](answer.result);
+    : (SHOW[command] as (result: unknown) => string)(answer.result);
   output.out(`${text}\n`);
   return 0;
 }

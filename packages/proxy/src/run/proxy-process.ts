@@ -22,7 +22,7 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
     this.#config = init.config;
     this.#sinks = new LogSinks(init.config.log);
     const { config, threads, tempDirectory } = init;
-    const connections = this.#connections.buffer as SharedArrayBuffer;
+    const connections = this.#connections.buffer;
     this.#threads = Array.from({ length: threads }, (_, thread) => {
       const listeners = init.sockets.map((socket, place) => ({
         ...socket,
