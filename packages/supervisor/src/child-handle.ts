@@ -1,63 +1,35 @@
 /** A child process as its master sees it. The child's own side is `child.ts`. */
 import { spawn } from "node:child_process";
-import type { ChildProcess, SendHandle, StdioOptions } from "node:child_process";
+import type { ChildProcess, SendHandle } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Socket } from "node:net";
-import type { BoundListener } from "./listener.ts";
+import { endOf } from "./child-end.ts";
+import type { ChildExit } from "./child-end.ts";
+import { initMessage, stdioOf } from "./child-spec.ts";
+import type { ChildSpec } from "./child-spec.ts";
+import { askWatchdog } from "./child-stack.ts";
 import { SupervisorError } from "./errors.ts";
-import { ALIVE, STACK_WAIT_MS, WATCH_FD, isFromChild } from "./messages.ts";
-import type { Beat, ChildFailure, FromChild, StackReport, ToChild } from "./messages.ts";
+import { EXIT } from "./exit-codes.ts";
+import { WATCH_FD, isFromChild } from "./messages.ts";
+import type { Beat, ChildFailure, FromChild, StackReport, ToChild, WatchQuestion } from "./messages.ts";
+import { Travelling } from "./travelling.ts";
 
 export type ChildState = "starting" | "ready" | "draining" | "gone";
-
-/** How a child ended. */
-export interface ChildExit {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  /** What the child itself said was wrong, when it could. */
-  readonly failure: ChildFailure | undefined;
-  /** One line for a log. */
-  readonly reason: string;
-}
-
-/** Everything a child is started with. */
-export interface ChildSpec {
-  readonly entry: string;
-  readonly execArgv: readonly string[];
-  readonly args: readonly string[];
-  readonly env: NodeJS.ProcessEnv | undefined;
-  readonly cwd: string | undefined;
-  readonly uid: number | undefined;
-  readonly gid: number | undefined;
-  readonly umask: number | undefined;
-  readonly init: unknown;
-  readonly generation: number;
-  readonly listeners: readonly BoundListener[];
-  /** Descriptors per listener. */
-  readonly copies: number;
-  readonly heartbeatMs: number;
-  readonly gracefulMs: number;
-  readonly watchdog: boolean;
-}
 
 /** What the group hears from a child. */
 export interface ChildOwner {
   onMessage(child: ChildHandle, message: unknown, handle: unknown): void;
   onBeat(child: ChildHandle): void;
   onRetire(child: ChildHandle, reason: string): void;
+  /** The child lives, but has closed the channel: it hears nothing any more. It is `draining` from here on. */
+  onCutOff(child: ChildHandle): void;
   /** Lines of the child's output; undefined: it inherits the master's stdout and stderr. */
   readonly onOutput: ((child: ChildHandle, stream: "stdout" | "stderr", line: string) => void) | undefined;
 }
 
-// The watchdog says at once that it is there, and has its answer within STACK_WAIT_MS; a stopped process says nothing.
-// The rest is for a machine that has no processor time to give.
-const ANSWER_WAIT_MS = STACK_WAIT_MS + 1_500;
-// After its exit a child's last words may still be in the channel; a grandchild cannot hold it open.
+// After its exit a child's last words may still be in the channel; a grandchild cannot hold it open. The other way
+// round, the channel of a process that dies closes a moment before its exit is told.
 const LAST_WORDS_MS = 500;
-
-// JSON leaves undefined fields out.
-const NO_REPORT: StackReport = { stack: undefined, doing: undefined, reason: undefined };
-const STUCK_REPORT: StackReport = { ...NO_REPORT, reason: "the watchdog thread got stuck as well" };
 
 export class ChildHandle {
   /** Counted up with every spawn of the group, never used twice. */
@@ -83,16 +55,13 @@ export class ChildHandle {
   readonly listeners: readonly BoundListener[];
   /** It has a watchdog thread, which answers for a main thread that does not. */
   readonly watched: boolean;
+  readonly #reports: string | undefined;
   #state: ChildState = "starting";
   #dismissed = false;
   #failure: ChildFailure | undefined;
   #note: string | undefined;
   #bound: NodeJS.Timeout | undefined;
-  /**
-   * Descriptors that the child may not have taken yet, oldest first. Node keeps ours open until the child says that it
-   * has its own, and for ever where it dies before: the other end would wait for nobody.
-   */
-  readonly #travelling: { close(): void }[] = [];
+  readonly #travelling = new Travelling();
   readonly #process: ChildProcess;
   readonly #owner: ChildOwner;
 
@@ -102,6 +71,7 @@ export class ChildHandle {
     this.generation = spec.generation;
     this.listeners = spec.listeners;
     this.watched = spec.watchdog;
+    this.#reports = spec.reports;
     this.#owner = owner;
     this.#process = spawn(process.execPath, [...spec.execArgv, spec.entry, ...spec.args], {
       stdio: stdioOf(spec, owner.onOutput !== undefined),
@@ -118,8 +88,9 @@ export class ChildHandle {
     this.gone = this.#watchExit();
     this.ready = this.#watchReady();
     this.ready.catch(() => {}); // whoever waits for it hears of it
+    this.#watchChannel();
     this.#watchOutput();
-    this.#post(initMessage(this, count, spec));
+    this.#post(initMessage(spec, { id, slot, count }));
   }
 
   get state(): ChildState {
@@ -129,6 +100,11 @@ export class ChildHandle {
   /** The master told it to leave; its end is no failure. */
   get dismissed(): boolean {
     return this.#dismissed;
+  }
+
+  /** The channel to it is open. */
+  get connected(): boolean {
+    return this.#process.connected;
   }
 
   /** Milliseconds since the event loop last answered. */
@@ -170,6 +146,11 @@ export class ChildHandle {
     this.#state = "draining";
     this.#dismissed = true;
     this.#post({ portico: "drain", mode });
+    return this.bound(boundMs, onBound);
+  }
+
+  /** Kills the process when it has not left by itself within `boundMs`. */
+  bound(boundMs: number, onBound: () => void): Promise<ChildExit> {
     clearTimeout(this.#bound);
     this.#bound = setTimeout(() => {
       onBound();
@@ -194,40 +175,17 @@ export class ChildHandle {
    * The JavaScript stack that the main thread is in, taken by the watchdog thread, blocked or not. Undefined: nobody
    * answers, so the process is stopped, dead, or has no watchdog.
    */
-  stack(): Promise<StackReport | undefined> {
+  stack(question: WatchQuestion = "stack"): Promise<StackReport | undefined> {
     const pipe = this.#process.stdio[WATCH_FD] as Socket | null | undefined;
     if (!this.watched || this.#state === "gone" || !pipe?.writable) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      let text = "";
-      const finish = (report: StackReport | undefined): void => {
-        clearTimeout(timer);
-        pipe.off("data", onData).off("close", onClose);
-        resolve(report);
-      };
-      const onClose = (): void => finish(undefined);
-      const onData = (chunk: Buffer): void => {
-        text += chunk.toString();
-        const lines = text.split("\n").slice(0, -1);
-        const report = lines.find((line) => line.startsWith("{"));
-        if (report !== undefined) finish({ ...NO_REPORT, ...(JSON.parse(report) as StackReport) });
-        else if (lines.includes(ALIVE)) timer.refresh();
-      };
-      // The first wait is for the word that the thread is alive, the second for what it finds.
-      const timer = setTimeout(() => finish(text === "" ? undefined : STUCK_REPORT), ANSWER_WAIT_MS);
-      pipe.on("data", onData).on("close", onClose);
-      pipe.write("stack\n");
-    });
+    return askWatchdog(pipe, question);
   }
 
   #post(message: ToChild, handle?: SendHandle): boolean {
     if (!this.#process.connected) return false;
-    const descriptor = descriptorOf(handle);
-    if (descriptor !== undefined) this.#travelling.push(descriptor);
+    const arrived = this.#travelling.depart(handle);
     // A failed send is a child that ends: `gone` tells.
-    this.#process.send(message, handle, undefined, () => {
-      // Node sends one descriptor at a time, each when the child has taken the one before.
-      if (descriptor !== undefined) this.#travelling.splice(0, Math.max(0, this.#travelling.indexOf(descriptor)));
-    });
+    this.#process.send(message, handle, undefined, arrived);
     return true;
   }
 
@@ -239,8 +197,9 @@ export class ChildHandle {
         this.#state = "gone";
         clearTimeout(this.#bound);
         for (const end of child.stdio) end?.destroy();
-        for (const descriptor of this.#travelling.splice(0)) descriptor.close(); // no effect on one that is closed
-        resolve({ code, signal, failure: this.#failure, reason: this.#reason(code, signal) });
+        this.#travelling.close();
+        const facts = { failure: this.#failure, dismissed: this.#dismissed, note: this.#note, reports: this.#reports };
+        resolve(endOf({ pid: this.pid, code, signal, ...facts }));
       };
       child.on("error", (error) => {
         if (child.pid !== undefined) return; // a message or signal that was too late
@@ -270,18 +229,21 @@ export class ChildHandle {
         }
         this.#receive(message, handle);
       });
-      void this.gone.then((exit) =>
-        reject(
-          new SupervisorError(
-            "child_failed",
-            exit.failure?.message ?? `the child ended before it was ready: ${exit.reason}`,
-            {
-              cause: exit.failure ?? exit.reason,
-              exitCode: exit.failure?.exitCode ?? 3,
-            },
-          ),
-        ),
-      );
+      void this.gone.then((exit) => reject(failureOf(exit, "the child ended before it was ready")));
+    });
+  }
+
+  /** A channel that closes is the first sign of a death; where none follows, the child lives on without it. */
+  #watchChannel(): void {
+    this.#process.once("disconnect", () => {
+      const timer = setTimeout(() => {
+        if (this.#state === "gone" || this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+        if (this.#dismissed) return; // it is leaving
+        if (this.#state === "starting") return this.kill("SIGKILL", "it closed its channel to the master");
+        this.#state = "draining";
+        this.#owner.onCutOff(this);
+      }, LAST_WORDS_MS);
+      void this.gone.then(() => clearTimeout(timer));
     });
   }
 
@@ -312,47 +274,12 @@ export class ChildHandle {
       if (input !== null) createInterface({ input }).on("line", (line) => onOutput(this, name, line));
     }
   }
-
-  #reason(code: number | null, signal: NodeJS.Signals | null): string {
-    const end = signal === null ? `exit code ${String(code)}` : `killed by ${signal}`;
-    const note = this.#note ?? (this.#failure && `${this.#failure.name}: ${this.#failure.message}`);
-    return note === undefined ? end : `${end} (${note})`;
-  }
 }
 
-function stdioOf(spec: ChildSpec, piped: boolean): StdioOptions {
-  const output = piped ? "pipe" : "inherit";
-  const sockets = spec.listeners.flatMap((listener) => Array.from({ length: spec.copies }, () => listener.fd));
-  return ["ignore", output, output, "ipc", "pipe", ...sockets];
-}
-
-function initMessage(child: ChildHandle, count: number, spec: ChildSpec): ToChild {
-  const first = WATCH_FD + 1;
-  return {
-    portico: "init",
-    init: spec.init,
-    id: child.id,
-    slot: child.slot,
-    generation: child.generation,
-    count,
-    listeners: spec.listeners.map((listener, index) => {
-      const fds = Array.from({ length: spec.copies }, (_, copy) => first + index * spec.copies + copy);
-      return {
-        fd: first + index * spec.copies,
-        fds,
-        address: listener.address,
-        url: listener.url,
-        backlog: listener.backlog,
-      };
-    }),
-    heartbeatMs: spec.heartbeatMs,
-    gracefulMs: spec.gracefulMs,
-    watchdog: spec.watchdog,
-    umask: spec.umask,
-  };
-}
-
-/** What a socket is in Node's inside. `send` takes it out of the socket, so that the socket's own `destroy` reaches it no more. */
-function descriptorOf(handle: SendHandle | undefined): { close(): void } | undefined {
-  return (handle as { _handle?: { close(): void } } | undefined)?._handle;
+/** The child's own error where it could send one. */
+export function failureOf(exit: ChildExit, what: string): SupervisorError {
+  return new SupervisorError("child_failed", exit.failure?.message ?? `${what}: ${exit.reason}`, {
+    cause: exit.failure ?? exit.reason,
+    exitCode: exit.failure?.exitCode ?? EXIT.boot,
+  });
 }

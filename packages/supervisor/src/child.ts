@@ -7,8 +7,9 @@
 import type { SendHandle } from "node:child_process";
 import { Worker } from "node:worker_threads";
 import { EXIT } from "./exit-codes.ts";
-import { DESCRIBE_KEY, WATCH_FD } from "./messages.ts";
+import { DESCRIBE_KEY, REPORT_KEY, WATCH_FD } from "./messages.ts";
 import type { ChildFailure, FromChild, InheritedListener, InitMessage, ToChild } from "./messages.ts";
+import { prepareReports, writeHangReport } from "./report.ts";
 import type { WatchdogData } from "./watchdog.ts";
 
 export type { InheritedListener } from "./messages.ts";
@@ -143,9 +144,7 @@ class Child<Init> implements ChildContext {
     const { init, heartbeatMs, gracefulMs, watchdog, umask } = this.#init;
     if (umask !== undefined) process.umask(umask);
     if (watchdog) startWatchdog(gracefulMs);
-    if (this.#runtime.describe !== undefined) {
-      Reflect.set(globalThis, Symbol.for(DESCRIBE_KEY), () => this.#runtime.describe?.());
-    }
+    this.#prepareForTheWorst();
     this.#beatDue = performance.now() + heartbeatMs;
     setInterval(() => this.#beat(heartbeatMs), heartbeatMs).unref();
     try {
@@ -156,6 +155,17 @@ class Child<Init> implements ChildContext {
     }
     this.#started = true;
     if (this.#draining === undefined) post({ portico: "ready" });
+  }
+
+  /** What the watchdog thread calls on this one while it is stuck, and what a fatal error leaves behind. */
+  #prepareForTheWorst(): void {
+    const { reports } = this.#init;
+    if (this.#runtime.describe !== undefined) {
+      Reflect.set(globalThis, Symbol.for(DESCRIBE_KEY), () => this.#runtime.describe?.());
+    }
+    if (reports === undefined) return;
+    if (prepareReports(reports)) Reflect.set(globalThis, Symbol.for(REPORT_KEY), () => writeHangReport(reports));
+    else console.error(`no diagnostic reports: ${reports} is not a folder of this user alone`);
   }
 
   drain(mode: "graceful" | "quick"): void {

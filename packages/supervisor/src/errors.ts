@@ -41,3 +41,7 @@ export class SupervisorError extends Error {
     this.exitCode = options.exitCode ?? (BIND_CODES.has(code) ? EXIT.bind : EXIT.failed);
   }
 }
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

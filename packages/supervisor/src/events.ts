@@ -1,4 +1,5 @@
 /** What a group tells its log. Every event has a `message` for people; the other fields are for machines. */
+import type { EndKind } from "./child-end.ts";
 import type { StackReport } from "./messages.ts";
 
 export type EventLevel = "info" | "warn" | "error";
@@ -27,7 +28,9 @@ type EventFields = {
   /** It ended, or was ended, before it was ready. */
   failed: About & { readonly reason: string; readonly stack: string | undefined };
   /** It ended although nobody told it to. */
-  crashed: About & { readonly reason: string; readonly stack: string | undefined };
+  crashed: About & { readonly how: EndKind; readonly reason: string; readonly stack: string | undefined };
+  /** It lives, but has closed the channel to the master; it gets `boundMs` to leave by itself. */
+  "cut-off": About & { readonly boundMs: number };
   restarting: { readonly slot: number; readonly delayMs: number; readonly failures: number };
   "crash-loop": { readonly slot: number; readonly failures: number; readonly reason: string };
   /** Half of the heartbeat timeout has passed without a beat. */
@@ -55,6 +58,7 @@ export const EVENT_LEVELS: Readonly<Record<GroupEventType, EventLevel>> = {
   exited: "info",
   failed: "error",
   crashed: "error",
+  "cut-off": "error",
   restarting: "warn",
   "crash-loop": "error",
   unresponsive: "warn",
@@ -97,7 +101,8 @@ function describeHang(event: Extract<GroupEvent, { type: "hung" }>): string {
   const doing = event.doing === undefined ? "" : `, under way: ${event.doing}`;
   const noStack = event.kind === "blocked" ? `; no stack: ${event.reason ?? "unknown"}` : "";
   const where = event.stack === undefined ? noStack : `; it is at\n${event.stack}`;
-  return `${event.group} ${who(event.child)} hung for ${seconds(event.silentMs)}: ${found}; it is killed and replaced${doing}${where}`;
+  const stopped = event.kind === "dead" && event.reason !== undefined ? ` (${event.reason})` : "";
+  return `${event.group} ${who(event.child)} hung for ${seconds(event.silentMs)}: ${found}${stopped}; it is killed and replaced${doing}${where}`;
 }
 
 type Describe = { [Type in GroupEventType]: (event: Extract<GroupEvent, { type: Type }>) => string };
@@ -109,8 +114,10 @@ const DESCRIPTIONS: Describe = {
   exited: ({ group, child, reason }) => `${group} ${who(child)} has left: ${reason}`,
   failed: ({ group, child, reason }) => `${group} ${who(child)} did not come up: ${reason}`,
   crashed: ({ group, child, reason }) => `${group} ${who(child)} crashed: ${reason}`,
+  "cut-off": ({ group, child, boundMs }) =>
+    `${group} ${who(child)} has closed its channel to the master: it is replaced, and killed if it stays longer than ${seconds(boundMs)}`,
   restarting: ({ group, slot, delayMs, failures }) =>
-    `${group} in slot ${slot} is started again ${delayMs === 0 ? "at once" : `in ${delayMs} ms`}, failure ${failures} in a row`,
+    `${group} in slot ${slot} is started again ${delayMs === 0 ? "at once" : `in ${delayMs} ms`}${failures === 0 ? "" : `, failure ${failures} in a row`}`,
   "crash-loop": ({ group, slot, failures, reason }) =>
     `${group} in slot ${slot} is in a crash loop: ${failures} failures in a row, the last: ${reason}`,
   unresponsive: ({ group, child, silentMs }) => `${group} ${who(child)} has not answered for ${seconds(silentMs)}`,
@@ -129,6 +136,18 @@ const DESCRIPTIONS: Describe = {
 };
 
 /** The line for people. */
-export function describeEvent(event: GroupEvent): string {
+function describeEvent(event: GroupEvent): string {
   return (DESCRIPTIONS[event.type] as (event: GroupEvent) => string)(event);
+}
+
+export type Emit = <Type extends GroupEventType>(type: Type, fields: GroupEventFields<Type>) => void;
+
+/** Makes the function that tells a group's events to whoever listens. */
+export function teller(group: string, tell: (event: GroupEvent, fields: object) => void): Emit {
+  return (type, fields) => {
+    const event = { type, level: EVENT_LEVELS[type], group, message: "", ...fields } as GroupEvent;
+    const told: GroupEvent = { ...event, message: describeEvent(event) };
+    const { message: _said, ...rest } = told;
+    tell(told, rest);
+  };
 }

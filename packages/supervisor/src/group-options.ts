@@ -1,7 +1,8 @@
 /** What a group is made with, its defaults, and what they come to for one child. */
 import { DEFAULT_BACKOFF } from "./backoff.ts";
 import type { BackoffOptions } from "./backoff.ts";
-import type { ChildHandle, ChildSpec } from "./child-handle.ts";
+import type { ChildHandle } from "./child-handle.ts";
+import type { ChildSpec } from "./child-spec.ts";
 import type { EventLevel, GroupEvent } from "./events.ts";
 import { DEFAULT_HEARTBEAT } from "./heartbeat.ts";
 import type { HeartbeatOptions } from "./heartbeat.ts";
@@ -49,6 +50,13 @@ export interface ProcessGroupOptions {
   readonly backoff?: Partial<BackoffOptions>;
   /** Replacements at once, during a reload. Default 1. */
   readonly maxSurge?: number;
+  /**
+   * Milliseconds for which the first replacements of a reload serve beside the children that they replace, before those
+   * drain: what dies meanwhile has cost nobody anything, and fails the reload. Default 2,000; 0: none.
+   */
+  readonly probation?: number;
+  /** Folder for diagnostic reports of children that hang or run out of memory; made by the child, with mode 0700. Default: none are written. */
+  readonly reports?: string;
   readonly log?: GroupLog;
   onMessage?(child: ChildHandle, message: unknown, handle: unknown): void;
   onEvent?(event: GroupEvent): void;
@@ -71,6 +79,7 @@ export interface GroupSettings {
   readonly quickMs: number;
   readonly patienceMs: number;
   readonly maxSurge: number;
+  readonly probationMs: number;
   readonly heartbeat: HeartbeatOptions;
   readonly backoff: BackoffOptions;
 }
@@ -78,6 +87,7 @@ export interface GroupSettings {
 const READY_TIMEOUT_MS = 60_000; // a large application loads in seconds, a hung one never does
 const GRACEFUL_TIMEOUT_MS = 30_000; // reliability.md, as gunicorn's
 const DRAIN_PATIENCE_MS = 2_000; // most requests take less; with streams a reload would take gracefulTimeout per child
+const PROBATION_MS = 2_000; // code that fails under its first requests does so within a second or two
 const QUICK_TIMEOUT_MS = 5_000; // to close files and connections, not to finish anything
 
 export function settle(options: ProcessGroupOptions): GroupSettings {
@@ -87,6 +97,7 @@ export function settle(options: ProcessGroupOptions): GroupSettings {
     quickMs: options.quickTimeout ?? QUICK_TIMEOUT_MS,
     patienceMs: options.drainPatience ?? DRAIN_PATIENCE_MS,
     maxSurge: Math.max(1, options.maxSurge ?? 1),
+    probationMs: options.probation ?? PROBATION_MS,
     heartbeat: { ...DEFAULT_HEARTBEAT, ...options.heartbeat },
     backoff: { ...DEFAULT_BACKOFF, ...options.backoff },
   };
@@ -111,5 +122,6 @@ export function firstSpec(options: ProcessGroupOptions, settings: GroupSettings)
     heartbeatMs: settings.heartbeat.interval,
     gracefulMs: settings.gracefulMs,
     watchdog: options.watchdog ?? true,
+    reports: options.reports,
   };
 }

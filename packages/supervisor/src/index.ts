@@ -10,7 +10,8 @@ export type {
 export { DEFAULT_BACKOFF } from "./backoff.ts";
 export type { BackoffOptions } from "./backoff.ts";
 export { ChildHandle } from "./child-handle.ts";
-export type { ChildExit, ChildState } from "./child-handle.ts";
+export type { ChildExit, EndKind } from "./child-end.ts";
+export type { ChildState } from "./child-handle.ts";
 export { SUPERVISOR_ERRORS, SupervisorError } from "./errors.ts";
 export type { SupervisorErrorCode } from "./errors.ts";
 export { EVENT_LEVELS } from "./events.ts";
@@ -25,6 +26,8 @@ export type { BindOptions } from "./listener.ts";
 export type { Beat, ChildFailure, InheritedListener, StackReport, StopMode } from "./messages.ts";
 export { writePidFile } from "./pid-file.ts";
 export type { PidFile } from "./pid-file.ts";
+export { processState } from "./process-state.ts";
+export type { ProcessState } from "./process-state.ts";
 export { ProcessGroup } from "./process-group.ts";
 export { SignalQueue } from "./signals.ts";
 export type { SignalAction, SignalQueueOptions } from "./signals.ts";

@@ -37,6 +37,8 @@ export interface InitMessage {
   readonly heartbeatMs: number;
   readonly gracefulMs: number;
   readonly watchdog: boolean;
+  /** Folder for diagnostic reports; undefined: none are written. */
+  readonly reports: string | undefined;
   readonly umask: number | undefined;
 }
 
@@ -69,14 +71,22 @@ export interface StackReport {
   readonly stack: string | undefined;
   /** What the child says it was doing (see `ChildRuntime.describe`). */
   readonly doing: string | undefined;
+  /** Path of the diagnostic report, where one was asked for and written. */
+  readonly report: string | undefined;
   readonly reason: string | undefined;
 }
+
+/** `stack`: where is it? `hang`: the same, and a diagnostic report, because it is about to be killed. */
+export type WatchQuestion = "stack" | "hang";
 
 /** Index in `stdio` of the watch pipe; the IPC channel is before it, the listeners are after it. */
 export const WATCH_FD = 4;
 
 /** Where the child leaves the function that says what it is doing, for the watchdog to call while the main thread is stuck. */
 export const DESCRIBE_KEY = "portico.supervisor.describe";
+
+/** As `DESCRIBE_KEY`: the function that writes a diagnostic report, and gives its path. */
+export const REPORT_KEY = "portico.supervisor.report";
 
 /** Longest the watchdog tries to get a stack, milliseconds: a debugger attaches in about 60 on a busy loop. */
 export const STACK_WAIT_MS = 1_500;

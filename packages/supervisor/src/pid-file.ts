@@ -1,20 +1,12 @@
 /** The file that says which process is the master. */
 import { link, readFile, unlink, writeFile } from "node:fs/promises";
 import { SupervisorError } from "./errors.ts";
+import { processState } from "./process-state.ts";
 
 export interface PidFile {
   readonly path: string;
   /** Removes the file, if it still names this process. */
   remove(): Promise<void>;
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM"; // it runs, as somebody else
-  }
 }
 
 async function readPid(path: string): Promise<number | undefined> {
@@ -30,7 +22,7 @@ export async function writePidFile(path: string): Promise<PidFile> {
     await link(beside, path).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
       const holder = await readPid(path);
-      if (holder !== undefined && holder !== process.pid && isRunning(holder)) {
+      if (holder !== undefined && holder !== process.pid && processState(holder) !== "gone") {
         throw new SupervisorError("pid_file_in_use", `${path} belongs to process ${holder}, which is running`, {
           cause: error,
         });

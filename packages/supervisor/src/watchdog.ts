@@ -11,8 +11,8 @@ import { Session } from "node:inspector";
 import type { Debugger } from "node:inspector";
 import { Socket } from "node:net";
 import { workerData } from "node:worker_threads";
-import { ALIVE, DESCRIBE_KEY, STACK_WAIT_MS } from "./messages.ts";
-import type { StackReport } from "./messages.ts";
+import { ALIVE, DESCRIBE_KEY, REPORT_KEY, STACK_WAIT_MS } from "./messages.ts";
+import type { StackReport, WatchQuestion } from "./messages.ts";
 
 export interface WatchdogData {
   readonly fd: number;
@@ -30,36 +30,45 @@ function formatFrames(frames: readonly Debugger.CallFrame[], urls: ReadonlyMap<s
     .join("\n");
 }
 
+/** Calls a function that the main thread has left for us, on that thread, while it is paused. Never rejects. */
+function callThere(session: Session, key: string): Promise<string | undefined> {
+  const expression = `String(globalThis[Symbol.for(${JSON.stringify(key)})]?.() ?? "")`;
+  return new Promise((resolve) => {
+    session.post("Runtime.evaluate", { expression, returnByValue: true }, (error, answer) => {
+      const failed = error !== null || answer.exceptionDetails !== undefined;
+      const value: unknown = failed ? undefined : answer.result.value;
+      resolve(typeof value === "string" && value !== "" ? value : undefined);
+    });
+  });
+}
+
 /** Pauses the main thread for as long as it takes to read its stack. Never rejects. */
-function takeStack(): Promise<StackReport> {
+function takeStack(question: WatchQuestion): Promise<StackReport> {
   return new Promise((resolve) => {
     const session = new Session();
     const urls = new Map<string, string>();
-    const finish = (report: StackReport): void => {
+    const finish = (report: Partial<StackReport>): void => {
       clearTimeout(timer);
-      resolve(report);
+      resolve({ stack: undefined, doing: undefined, report: undefined, reason: undefined, ...report });
       setImmediate(() => session.disconnect()); // which may have to wait for the main thread: answer first
     };
     const timer = setTimeout(finish, STACK_WAIT_MS, {
-      stack: undefined,
-      doing: undefined,
       reason: "it runs no JavaScript: it is inside native code or a blocking system call",
     });
+    const look = async (frames: readonly Debugger.CallFrame[]): Promise<void> => {
+      const stack = formatFrames(frames, urls);
+      const doing = await callThere(session, DESCRIBE_KEY);
+      timer.refresh();
+      const report = question === "hang" ? await callThere(session, REPORT_KEY) : undefined;
+      session.post("Debugger.resume", () => finish({ stack, doing, report }));
+    };
     session.on("Debugger.scriptParsed", ({ params }) => urls.set(params.scriptId, params.url));
-    session.on("Debugger.paused", ({ params }) => {
-      const stack = formatFrames(params.callFrames, urls);
-      const expression = `String(globalThis[Symbol.for(${JSON.stringify(DESCRIBE_KEY)})]?.() ?? "")`;
-      session.post("Runtime.evaluate", { expression, returnByValue: true }, (error, answer) => {
-        const value: unknown = error === null ? answer.result.value : undefined;
-        const doing = typeof value === "string" && value !== "" ? value : undefined;
-        session.post("Debugger.resume", () => finish({ stack, doing, reason: undefined }));
-      });
-    });
+    session.on("Debugger.paused", ({ params }) => void look(params.callFrames));
     try {
       session.connectToMainThread();
       session.post("Debugger.enable", () => session.post("Debugger.pause"));
     } catch (error) {
-      finish({ stack: undefined, doing: undefined, reason: `no debugger could be attached: ${String(error)}` });
+      finish({ reason: `no debugger could be attached: ${String(error)}` });
     }
   });
 }
@@ -67,11 +76,11 @@ function takeStack(): Promise<StackReport> {
 function watch({ fd, orphanMs }: WatchdogData): void {
   const pipe = new Socket({ fd, readable: true, writable: true });
   let busy = false;
-  pipe.on("data", () => {
+  pipe.on("data", (question: Buffer) => {
     if (busy) return; // one question at a time: the answer under way serves both
     busy = true;
     pipe.write(`${ALIVE}\n`);
-    void takeStack().then((report) => {
+    void takeStack(question.toString().startsWith("hang") ? "hang" : "stack").then((report) => {
       busy = false;
       pipe.write(`${JSON.stringify(report)}\n`);
     });

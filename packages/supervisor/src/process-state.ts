@@ -1,0 +1,22 @@
+/** What the system says of a process. Beyond "is it there", only Linux tells. */
+import { readFileSync } from "node:fs";
+
+/** `gone` includes a zombie: it has ended, and its parent has not asked how. */
+export type ProcessState = "running" | "stopped" | "gone";
+
+/** Letters of /proc/PID/stat, proc(5). */
+const STATES: Readonly<Record<string, ProcessState>> = { T: "stopped", t: "stopped", Z: "gone", X: "gone" };
+
+export function processState(pid: number): ProcessState {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EPERM") return "gone"; // EPERM: it runs, as somebody else
+  }
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return STATES[stat.charAt(stat.lastIndexOf(")") + 2)] ?? "running";
+  } catch {
+    return "running"; // no such file system here
+  }
+}
