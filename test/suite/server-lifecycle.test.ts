@@ -120,7 +120,7 @@ test("kill -9 of the master: workers finish what is under way and leave; the add
 
 test("HUP under a stream of requests: new code, no failed request", async () => {
   const app = copy("reloaded.ts");
-  await using server = await ServerUnderTest.start(app, ["-w", "2"]);
+  await using server = await ServerUnderTest.start(app, ["-w", "2", "--probation", "0.2"]);
   const before = await server.worker();
   const load = stream(server, 8);
   for (let generation = 2; generation <= 4; generation++) {
@@ -151,7 +151,7 @@ test.each([
   ["ends itself", "process.exit(5);", /reload failed, .*ended while it was loading .*exit code 5/],
 ])("a reload of an application that %s keeps the old one and says why", async (_what, code, message) => {
   const app = copy("broken-0.ts");
-  await using server = await ServerUnderTest.start(app, ["-w", "2", "--boot-timeout", "6"]);
+  await using server = await ServerUnderTest.start(app, ["-w", "2", "--boot-timeout", "6", "--probation", "0.2"]);
   const load = stream(server, 4);
   writeFileSync(app, code);
   server.command.signal("SIGHUP");
@@ -171,7 +171,7 @@ test("HUP reads the configuration again: workers, addresses, environment", async
   const second = `unix:${join(folder, "second.sock")}`;
   const write = (config: object): void => writeFileSync(file, `export default ${JSON.stringify(config)};`);
   write({ env: { CONCURRENCY: "one" } });
-  await using server = await ServerUnderTest.start("tsgi.ts", ["-c", file, "-b", first]);
+  await using server = await ServerUnderTest.start("tsgi.ts", ["-c", file, "-b", first, "--probation", "0"]);
   expect(JSON.parse((await server.ask("/worker")).text)).toMatchObject({ count: 1, concurrency: "one" });
   write({ workers: 2, env: { CONCURRENCY: "two" }, wrokers: 3 });
   server.command.signal("SIGHUP");

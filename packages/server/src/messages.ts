@@ -22,6 +22,19 @@ export interface WorkerInit {
   readonly accessLog: string | undefined;
   readonly name: string;
   readonly log: LogOptions;
+  readonly retirement: RetirementLimits;
+}
+
+/** When a worker asks to be replaced; 0 each: never. */
+export interface RetirementLimits {
+  readonly maxRequests: number;
+  /** Up to so many more, by chance. */
+  readonly maxRequestsJitter: number;
+  readonly maxLifetimeMs: number;
+  /** Bytes */
+  readonly maxRss: number;
+  /** Bytes */
+  readonly maxHeap: number;
 }
 
 export type ToWorker =

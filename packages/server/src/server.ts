@@ -2,9 +2,9 @@
  * The master as a library: owns the listening sockets and the group of workers, runs no application code, installs no
  * signal handler and ends no process. `portico-server` and `portico` add those.
  */
-import { availableParallelism } from "node:os";
 import type { Socket } from "node:net";
-import { resolve } from "node:path";
+import { availableParallelism, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "@portico/gateway";
 import { ProcessGroup } from "@portico/supervisor";
@@ -188,6 +188,8 @@ class Master implements RunningServer {
       heartbeat: { timeout: config.timeout === 0 ? NEVER_MS : config.timeout * MS },
       gracefulTimeout: config.gracefulTimeout * MS,
       maxSurge: config.maxSurge,
+      probation: config.probation * MS,
+      ...reportsOf(config),
       log: this.#startLog.log,
       onMessage: (child, message, handle) => this.#onMessage(child, message as FromWorker, handle),
       onEvent: (event) => {
@@ -220,7 +222,7 @@ class Master implements RunningServer {
     try {
       await group.reload(init, { listeners: prepared.inherited, env: workerEnvironment(next) });
       await prepared.commit();
-      if (workerCount(next) !== workerCount(this.#config)) await group.scale(workerCount(next));
+      if (workerCount(next) !== workerCount(this.#config) || group.count === 0) await group.scale(workerCount(next));
     } catch (error) {
       await prepared.abandon();
       throw workerFailure(error, this.#bootFacts(next));
@@ -394,6 +396,13 @@ class Master implements RunningServer {
       accessLog: config.accessLog,
       name: this.#name,
       log: logOptions(config),
+      retirement: {
+        maxRequests: config.maxRequests,
+        maxRequestsJitter: config.maxRequestsJitter,
+        maxLifetimeMs: config.maxLifetime * MS,
+        maxRss: config.maxRss,
+        maxHeap: config.maxHeap,
+      },
     };
   }
 }
@@ -411,6 +420,14 @@ function stoppedWhileStarting(): PorticoServerError {
 /** `auto` follows affinity and the cgroup's CPU quota, as libuv reads them. */
 function workerCount(config: ResolvedConfig): number {
   return config.workers === "auto" ? availableParallelism() : config.workers;
+}
+
+/** By default a folder for each user: whoever came first would own one for all. */
+function reportsOf({ reports, user }: ResolvedConfig): { reports?: string } {
+  if (reports === false) return {};
+  return {
+    reports: reports === true ? join(tmpdir(), `portico-reports-${user ?? process.geteuid?.() ?? 0}`) : reports,
+  };
 }
 
 function logOptions(config: ResolvedConfig): WorkerInit["log"] {

@@ -20,6 +20,7 @@ import { loadApplication } from "./load.ts";
 import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion } from "./messages.ts";
 import { usesEngineIo } from "./sessions/engine-io.ts";
 import type { Sessions } from "./sessions/sessions.ts";
+import { Retirement } from "./retirement.ts";
 import { describe } from "./source-line.ts";
 import { trustTest } from "./trust.ts";
 import { UnderWay } from "./under-way.ts";
@@ -48,6 +49,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   #http: HttpListener | undefined;
   #links: WorkerLinks | undefined;
   #sessions: Sessions | undefined;
+  #retirement: Retirement | undefined;
   readonly #servers: Server[] = [];
   readonly #underWay = new UnderWay();
   #phase: "loading" | "starting up" | "serving" | "draining" = "loading";
@@ -72,6 +74,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       throw error instanceof PorticoServerError ? withDetail(error) : error;
     }
     this.#phase = "serving";
+    this.#retirement?.begin();
   }
 
   onMessage(message: ToWorker, handle: unknown): void {
@@ -177,6 +180,8 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       ({ handler } = this.#gate);
     }
     handler = this.#underWay.watch(handler);
+    this.#retirement = new Retirement(init.retirement, (reason) => context.retire(reason));
+    handler = this.#retirement.watch(handler, Math.random);
     if (init.accessLog === undefined) return handler;
     this.#accessLog = new AccessLog(init.accessLog, context.slot);
     return this.#accessLog.watch(handler);

@@ -10,6 +10,7 @@ import type { ChildSpec } from "./child-spec.ts";
 import { askWatchdog } from "./child-stack.ts";
 import { SupervisorError } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
+import type { BoundListener } from "./listener.ts";
 import { WATCH_FD, isFromChild } from "./messages.ts";
 import type { Beat, ChildFailure, FromChild, StackReport, ToChild, WatchQuestion } from "./messages.ts";
 import { Travelling } from "./travelling.ts";

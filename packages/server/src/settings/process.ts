@@ -51,6 +51,13 @@ export const inspection = {
       "Unix socket (mode 0600) on which the master answers commands; `false`: none. Default: one by process id in a private folder, where the commands look.",
     changes: "restart",
   }),
+  reports: row(z.union([z.boolean(), z.string().min(1)]).default(true), {
+    flags: "--reports <folder>",
+    from: "text",
+    about:
+      "Where Node's diagnostic report of a worker that hung, or ran out of heap, is written: a folder of the workers' user (mode 0700), `true`: one under the temporary folder, or `false`. The newest twenty are kept.",
+    changes: "restart",
+  }),
   metrics: row(z.union([z.boolean(), z.string().min(1)]).default(false), {
     flags: "--metrics <address>",
     from: "text",

@@ -49,6 +49,13 @@ export const workers = {
     about: "Workers that a reload replaces at a time.",
     changes: "restart",
   }),
+  probation: row(seconds(2), {
+    flags: "--probation <seconds>",
+    from: "number",
+    about:
+      "How long the first workers of a reload serve beside the old ones before those leave. One that dies meanwhile fails the reload, and the old ones stay.",
+    changes: "restart",
+  }),
   maxRequests: row(count(0).default(0), {
     flags: "--max-requests <requests>",
     from: "number",
