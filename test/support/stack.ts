@@ -59,6 +59,8 @@ export class StackUnderTest implements AsyncDisposable {
     args: readonly string[] = [],
     options: CommandOptions = {},
   ): Promise<StackUnderTest> {
+    // Found last, so that a test's own configuration goes before it: reloads are not to take seconds each.
+    playground.write("server.config.json", JSON.stringify({ probation: 0.1 }));
     const listen = args.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"];
     const command = new Command("portico", ["serve", app, ...listen, "--threads", "1", ...args], {
       cwd: playground.folder,
