@@ -130,7 +130,8 @@ export class Http1Exchange implements Exchange {
   constructor(parser: RequestParser, connection: ExchangeConnection, receivedAt: number) {
     this.connection = connection;
     this.receivedAt = receivedAt;
-    this.keepAlive = parser.keepAlive;
+    // Clients that send the tunnel's bytes without waiting must not have them read as requests when CONNECT is declined.
+    this.keepAlive = parser.keepAlive && parser.method !== "CONNECT";
     this.awaitsContinue = parser.expectsContinue;
     this.head = new ReceivedHead(parser, connection);
   }

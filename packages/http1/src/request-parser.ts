@@ -145,8 +145,10 @@ export class RequestParser extends MessageParser {
   }
 
   private expectField(value: string): Rule | undefined {
-    if (listElements(value).some((element) => element !== "100-continue")) return "rfc9110-10.1.1-expectation";
-    this.expectsContinue = true;
+    const expectations = listElements(value);
+    if (expectations.some((element) => element !== "100-continue")) return "rfc9110-10.1.1-expectation";
+    // An empty list expects nothing.
+    if (expectations.length > 0) this.expectsContinue = true;
     return undefined;
   }
 

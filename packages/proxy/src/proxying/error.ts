@@ -15,8 +15,9 @@
  * | `body-timeout` | 504 | the response stopped in the middle | slow application |
  * | `request-timeout` | 504 | the server stopped taking the request's body | slow application |
  * | `body-too-large` | 413 | the request's body is beyond the limit | `limits.bodySize` |
- * | `unsupported` | 501 | the request has a form that this server cannot be sent | CONNECT, `OPTIONS *` |
+ * | `unsupported` | 501 | the request has a form that this server cannot be sent, or that servers read differently | CONNECT, `OPTIONS *`, a method in lower case |
  * | `loop` | 508 | the request has passed more intermediaries than any real one: it comes back to us | an upstream that is this proxy |
+ * | `repeated-field` | 400 | Content-Type or Authorization stands more than once: servers differ on which they believe | the client |
  * | `spill-failed` | 500 | a temporary file could not be written or read | disk space, permissions |
  * | `client-left` | 499 | the client closed the connection; nothing is sent | |
  */
@@ -37,6 +38,7 @@ export type FailureCode =
   | "body-too-large"
   | "unsupported"
   | "loop"
+  | "repeated-field"
   | "spill-failed"
   | "client-left";
 
@@ -65,6 +67,7 @@ const FAILURES: Record<FailureCode, Failure> = {
   "body-too-large": { status: 413, side: "downstream", reason: "The body of the request is too large." },
   unsupported: { status: 501, side: "downstream", reason: "This request cannot be passed on." },
   loop: { status: 508, side: "downstream", reason: "This request goes round in a circle." },
+  "repeated-field": { status: 400, side: "downstream", reason: "The request has a field twice that may stand once." },
   "spill-failed": { status: 500, side: "internal", reason: "The request could not be stored." },
   "client-left": { status: 499, side: "downstream", reason: "The client closed the connection." },
 };

@@ -33,6 +33,22 @@ function forwarded(
 }
 
 describe("requestFields", () => {
+  it.each([
+    ["Content-Type", "content-type"],
+    ["authorization", "Authorization"],
+  ])("refuses %s that stands twice, and takes it once", (one, other) => {
+    expect(forwarded([one, "a/b"])[one.toLowerCase()]).toBe("a/b");
+    const twice = expect(() => forwarded([one, "a/b", "X-Other", "1", other, "a/b"]));
+    twice.toThrow(expect.objectContaining({ code: "repeated-field", status: 400, side: "downstream" }) as Error);
+  });
+
+  it("takes a Content-Type beside an Authorization", () => {
+    expect(forwarded(["Content-Type", "a/b", "Authorization", "Basic x"])).toMatchObject({
+      "content-type": "a/b",
+      authorization: "Basic x",
+    });
+  });
+
   it("passes end-to-end fields on and adds what we know", () => {
     expect(forwarded(["Host", "example.com", "Accept", "*/*", "Cookie", "a=b", "Cookie", "c=d"])).toEqual({
       host: "example.com",

@@ -22,6 +22,9 @@ const CONTENT_TYPE = 8;
 const CONTENT_LENGTH = 9;
 const HOST = 10;
 const MAX_FORWARDS = 11;
+/** May stand once only (RFC 9110 §5.3): readers take the first, the last, or join them. Flags, so that two are told apart. */
+const CONTENT_TYPE_ONCE = 16;
+const AUTHORIZATION_ONCE = 32;
 
 type Kind = number;
 
@@ -35,6 +38,7 @@ function firstOf(name: string): number {
   return name.charCodeAt(0) | 0x20;
 }
 
+const A = 0x61;
 const C = 0x63;
 const E = 0x65;
 const F = 0x66;
@@ -74,7 +78,10 @@ function requestKind(name: string): Kind {
       if (first === C && is(name, "connection")) return CONNECTION;
       return first === K && is(name, "keep-alive") ? DROP : KEEP;
     case 12:
-      return first === M && is(name, "max-forwards") ? MAX_FORWARDS : KEEP;
+      if (first === M) return is(name, "max-forwards") ? MAX_FORWARDS : KEEP;
+      return first === C && (name === "Content-Type" || is(name, "content-type")) ? CONTENT_TYPE_ONCE : KEEP;
+    case 13:
+      return first === A && is(name, "authorization") ? AUTHORIZATION_ONCE : KEEP;
     case 14:
       if (first === C && is(name, "content-length")) return CONTENT_LENGTH;
       return first === H && is(name, "http2-settings") ? DROP : KEEP;
@@ -160,6 +167,7 @@ export function isDerivable(exchange: Exchange, host: HostPolicy): boolean {
  * Via is extended; X-Forwarded-For, -Proto, -Host, -Port and X-Request-Id say what we know. Where the peer is a
  * trusted front, its own X-Forwarded-* stand and X-Forwarded-For is extended; from anyone else they are dropped.
  * `viaName` is what this thread calls itself in Via, a pseudonym (RFC 9110 §7.6.3).
+ * Throws {@link ForwardError} `repeated-field` where Content-Type or Authorization stands twice.
  * `trailers` says that the transport passes trailers on, so that `TE: trailers` may stand (RFC 9110 §10.1.4).
  * `derived` leaves out what the server writes itself, see {@link isDerivable}.
  */
@@ -182,6 +190,7 @@ export function requestFields(
   let hasHost = false;
   let hasPort = false;
   let hasLength = bodyLength > 0;
+  let once = 0;
   const list: HeaderList = [];
   if (!derived) {
     list.push("Host", host === "pass" ? (head.authority === "" ? fallbackHost : head.authority) : host.value);
@@ -198,7 +207,11 @@ export function requestFields(
     else if (kind === CONTENT_LENGTH) hasLength = true;
     else if (kind === VIA) via = via === undefined ? value : `${via}, ${value}`;
     else if (kind === MAX_FORWARDS) list.push(name, limitsForwards(head.method) ? oneLess(value) : value);
-    else if (kind === TE) {
+    else if (kind >= CONTENT_TYPE_ONCE) {
+      if ((once & kind) !== 0) throw new ForwardError("repeated-field", "receive", `${name} stands more than once`);
+      once |= kind;
+      list.push(name, value);
+    } else if (kind === TE) {
       if (trailers && /(^|,)[ \t]*trailers[ \t]*(,|$)/i.test(value)) list.push("TE", "trailers");
     } else if (trusted && kind === FORWARDED_FOR) {
       forwardedFor = forwardedFor === undefined ? value : `${forwardedFor}, ${value}`;

@@ -32,6 +32,7 @@ import type { ProxyRoute } from "./handler.ts";
 import { RequestBody, type BodyEvents } from "./request-body.ts";
 import { ResponseBuffer, type ResponseFlow } from "./response-buffer.ts";
 import { isRetryable } from "./retry.ts";
+import { hasLowerCase } from "./semantics.ts";
 
 /** Where the exchange is. */
 type State = "receive" | "queue" | "wait" | "respond" | "tunnel" | "done";
@@ -104,11 +105,17 @@ export class Forward
     }
   }
 
-  /** Methods that may end here: CONNECT, which wants another kind of proxy, and those that Max-Forwards stops. */
+  /** Methods that may end here: CONNECT, which wants another kind of proxy, what servers read differently, and those that Max-Forwards stops. */
   #passesOn(method: string): boolean {
     const { exchange } = this;
     if (method === "CONNECT") {
       this.#fail(new ForwardError("unsupported", "receive", "CONNECT is not passed on"));
+      return false;
+    }
+    if (hasLowerCase(method)) {
+      this.#fail(
+        new ForwardError("unsupported", "receive", "a method in lower case, which some servers read as another"),
+      );
       return false;
     }
     if (!limitsForwards(method) || !isLastHop(exchange.head.headers)) return true;
@@ -261,6 +268,8 @@ export class Forward
       );
     } catch (error) {
       this.#fail(error as ForwardError);
+      // It was its turn, and it did not take it.
+      route.upstream.released();
       return;
     }
     // A request that waited for nothing leaves at the moment it came.

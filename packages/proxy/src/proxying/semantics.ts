@@ -16,3 +16,17 @@ export function upgradeOf(head: RequestHead): string | undefined {
   const { upgrade } = head;
   return upgrade === undefined || upgrade === "h2c" ? undefined : upgrade;
 }
+
+/**
+ * Whether a method has a lower-case letter. Methods are case-sensitive (RFC 9110 §9.1), but gunicorn before 22 and some
+ * CGI environments read `post` as POST, so what a front allowed as an unknown method would be executed as another.
+ * nginx and newer gunicorns refuse them too. HOT: the usual methods are told by identity.
+ */
+export function hasLowerCase(method: string): boolean {
+  if (method === "GET" || method === "POST" || method === "HEAD") return false;
+  for (let at = 0; at < method.length; at++) {
+    const code = method.charCodeAt(at);
+    if (code >= 0x61 && code <= 0x7a) return true;
+  }
+  return false;
+}
