@@ -90,7 +90,6 @@ export class ClientSession extends LinkSession<ClientStream> {
   }
 
   protected describe(): PeerHello {
-    const { maxFrame, window } = this.limits;
     return {
       version: LINK_VERSION,
       role: "proxy",
@@ -98,8 +97,8 @@ export class ClientSession extends LinkSession<ClientStream> {
       generation: 0,
       workers: 0,
       concurrency: 0,
-      maxFrame,
-      window,
+      maxFrame: this.limits.maxFrame,
+      window: this.limits.window,
       capabilities: ["tunnel", "trailers"],
       nonce: "",
     };

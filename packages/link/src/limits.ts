@@ -19,6 +19,10 @@ export interface LinkLimits {
   readonly maxFrame: number;
   /** Body bytes a peer may send on one stream before we consumed any. */
   readonly window: number;
+  /** What the window of a stream grows to while its body is consumed. */
+  readonly maxWindow: number;
+  /** Bytes by which the windows of all streams of the link may grow together. */
+  readonly growth: number;
   /** Strings in one head or trailer block (two per field). */
   readonly maxStrings: number;
   /** Milliseconds from the connection to the end of the handshake. */
@@ -33,7 +37,9 @@ export interface LinkLimits {
 
 export const DEFAULT_LIMITS: LinkLimits = {
   maxFrame: 65_536, // a header block is at most 32 KiB by default; small bodies fit beside it
-  window: 262_144, // a body of 256 KiB flows without waiting; × concurrency bounds the memory of a link
+  window: 65_536, // most bodies flow without waiting
+  maxWindow: 262_144, // a body that is read is not held up by the way there and back (docs/adr/link-memory.md)
+  growth: 33_554_432, // 170 streams fully grown; with `window` × concurrency it bounds the memory of a link
   maxStrings: 2_064, // 1,000 fields (nginx) and the strings of a REQUEST
   handshakeTimeout: 5_000, // as connect in reliability.md
   pingInterval: 15_000, // finds a vanished peer well within the 60 s of a first byte
@@ -44,6 +50,8 @@ export const DEFAULT_LIMITS: LinkLimits = {
 const RANGES: Record<keyof LinkLimits, readonly [number, number]> = {
   maxFrame: [16_384, 0xff_ffff],
   window: [16_384, 0x7fff_ffff],
+  maxWindow: [16_384, 0x7fff_ffff],
+  growth: [0, Number.MAX_SAFE_INTEGER],
   maxStrings: [64, 65_535],
   handshakeTimeout: [1, 3_600_000],
   pingInterval: [0, 3_600_000],

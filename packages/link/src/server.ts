@@ -49,7 +49,6 @@ export class ServerSession extends LinkSession<LinkExchange> {
 
   protected describe(): PeerHello {
     const { worker } = this.options;
-    const { maxFrame, window } = this.limits;
     return {
       version: LINK_VERSION,
       role: "worker",
@@ -57,8 +56,8 @@ export class ServerSession extends LinkSession<LinkExchange> {
       generation: worker.generation,
       workers: worker.count,
       concurrency: worker.concurrency,
-      maxFrame,
-      window,
+      maxFrame: this.limits.maxFrame,
+      window: this.limits.window,
       capabilities: ["tunnel", "trailers"],
       nonce: "",
     };

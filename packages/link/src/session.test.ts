@@ -2,7 +2,7 @@
 import type { Exchange } from "@portico/gateway/exchange";
 import { describe, expect, test } from "vitest";
 import type { UpstreamReset } from "./client.ts";
-import { ClientSession } from "./client.ts";
+import { ClientSession, type ClientStream } from "./client.ts";
 import type { LinkError } from "./error.ts";
 import { MemorySink, Pipe } from "./pipe.ts";
 import { SILENT, linkError, requestOf } from "./test-rig.ts";
@@ -40,8 +40,8 @@ describe("handshake", () => {
     const pipe = new Pipe(() => {}, { secret, random }, { secret, random });
     pipe.turn("server");
     const hello = pipe.serverSink.take();
-    const at = hello.indexOf("262144");
-    hello.write("999999", at);
+    const at = hello.indexOf("65536");
+    hello.write("99999", at);
     pipe.client.receive(hello);
     pipe.settle();
     expect([pipe.client.isClosed, pipe.server.isClosed]).toEqual([true, true]);
@@ -193,6 +193,50 @@ describe("liveness and bounds", () => {
     pipe.server.flush();
     for (let count = 0; count < 300 && !pipe.server.isClosed; count++) pipe.server.receive(ping);
     expect(closed).toEqual(["overload"]);
+  });
+
+  test("what a worker keeps unread is bounded for the whole link, and every stream goes on", () => {
+    const STREAMS = 100;
+    const BODY_BYTES = 400_000;
+    const WINDOW = 16_384;
+    const GROWTH = 1_048_576;
+    let read = 0;
+    const exchanges: Exchange[] = [];
+    const limits = { window: WINDOW, growth: GROWTH };
+    const worker = { id: 1, generation: 1, count: 1, concurrency: STREAMS };
+    const take = (exchange: Exchange): void => {
+      exchanges.push(exchange);
+      exchange.observer = {
+        // Reads a little, so that its window has a reason to grow, and stops.
+        onData(chunk) {
+          read += chunk.length;
+          if (!going) exchange.pause();
+        },
+        onEnd: () => exchange.respond(200, [], "done"),
+        onDrain() {},
+        onFinish() {},
+        onAbort() {},
+      };
+      exchange.resume();
+    };
+    let going = false;
+    const pipe = new Pipe(take, {}, { worker, limits });
+    pipe.settle();
+    const body = Buffer.alloc(BODY_BYTES);
+    const streams = Array.from({ length: STREAMS }, () => {
+      const post = requestOf({ method: "POST", bodyLength: BODY_BYTES });
+      return pipe.client.open(post, body, true, SILENT) as ClientStream;
+    });
+    pipe.settle();
+    const waiting = streams.reduce((sum, stream) => sum + stream.queuedBytes, 0);
+    const unread = STREAMS * BODY_BYTES - waiting - read;
+    expect(unread).toBeLessThanOrEqual(STREAMS * WINDOW + GROWTH);
+    // Some have grown, as far as there was room.
+    expect(unread).toBeGreaterThan(STREAMS * WINDOW + GROWTH / 2);
+    going = true;
+    for (const exchange of exchanges) exchange.resume();
+    pipe.settle();
+    expect([read, pipe.server.inFlight]).toEqual([STREAMS * BODY_BYTES, 0]);
   });
 
   test("while the sink is slow, bodies wait in their streams and writers are told", () => {

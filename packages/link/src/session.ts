@@ -5,6 +5,7 @@
  * (`flush`) and time (`tick`), and it writes to a {@link LinkSink}. None of these throws, whatever the peer sends.
  */
 
+import { GrowthBudget } from "./budget.ts";
 import { PING_BYTES, readClose, writeClose, writeNumber, writePing, writePong } from "./control.ts";
 import { type CloseCode, LinkError } from "./error.ts";
 import { FLAG, FRAME, type FastBuffer, FrameReader, type FrameReceiver } from "./frame.ts";
@@ -54,6 +55,7 @@ const FIXED_PAYLOAD = new Map<number, number>([
 
 export abstract class LinkSession<Stream extends LinkStream = LinkStream> implements FrameReceiver, StreamHost {
   readonly limits: LinkLimits;
+  readonly growth: GrowthBudget;
   readonly out: Outbox;
   /** What the peer said of itself; defined from `onReady` on. */
   peer: PeerHello | undefined;
@@ -84,6 +86,7 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
 
   protected constructor(role: LinkRole, sink: LinkSink, options: SessionOptions) {
     this.limits = resolveLimits(options.limits);
+    this.growth = new GrowthBudget(this.limits.growth);
     this.options = options;
     this.#role = role;
     this.#sink = sink;

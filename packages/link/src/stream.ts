@@ -1,6 +1,7 @@
 /** What both ends of a stream share: a body out within the peer's window, a body in within ours (docs/spec/link.md, section 7). */
 
 import type { HeaderList } from "@portico/gateway/exchange";
+import type { GrowthBudget } from "./budget.ts";
 import { type CloseCode, RESET_CODES, type ResetCode } from "./error.ts";
 import { FLAG, FRAME, type FastBuffer } from "./frame.ts";
 import { writeFields } from "./head.ts";
@@ -13,6 +14,7 @@ const MAX_WINDOW = 0x7fff_ffff;
 export interface StreamHost {
   readonly out: Outbox;
   readonly limits: LinkLimits;
+  readonly growth: GrowthBudget;
   /** Longest payload the peer takes. */
   readonly sendFrame: number;
   /** Body bytes the peer takes before its first WINDOW. */
@@ -38,6 +40,8 @@ export abstract class LinkStream {
   remoteEnded = false;
   /** No frame of this stream is sent or taken any more. */
   closed = false;
+  /** What our window is when all was consumed and announced. */
+  #capacity: number;
   /** Consumed and not yet announced by WINDOW. */
   #unannounced = 0;
   /** Chunks that wait for window or sink; undefined on the plain path. */
@@ -51,6 +55,7 @@ export abstract class LinkStream {
     this.session = session;
     this.sendWindow = session.sendWindow;
     this.receiveWindow = session.limits.window;
+    this.#capacity = session.limits.window;
   }
 
   /** The peer took what waited. */
@@ -169,14 +174,16 @@ export abstract class LinkStream {
     return this.receiveWindow >= 0;
   }
 
-  /** Body bytes were used; from half a window on, the peer may send as many again. */
+  /** Body bytes were used; from half a window on, the peer may send as many again, and more where the link has it. */
   protected credit(bytes: number): void {
     if (this.closed || this.remoteEnded) return;
-    const { window } = this.session.limits;
     // Never more than arrived: a caller's mistake must not widen the window.
-    this.#unannounced = Math.min(this.#unannounced + bytes, window - this.receiveWindow);
-    if (this.#unannounced * 2 < window) return;
-    const grant = this.#unannounced;
+    this.#unannounced = Math.min(this.#unannounced + bytes, this.#capacity - this.receiveWindow);
+    if (this.#unannounced * 2 < this.#capacity) return;
+    const { limits, growth } = this.session;
+    const more = this.#capacity < limits.maxWindow ? growth.take(limits.maxWindow - this.#capacity) : 0;
+    const grant = this.#unannounced + more;
+    this.#capacity += more;
     this.#unannounced = 0;
     this.receiveWindow += grant;
     this.session.sendNumber(FRAME.WINDOW, this.id, grant, 4);
@@ -194,6 +201,9 @@ export abstract class LinkStream {
     this.closed = true;
     this.#queue = undefined;
     this.#ending = undefined;
-    this.session.forget(this);
+    const { session } = this;
+    const { window } = session.limits;
+    if (this.#capacity > window) session.growth.give(this.#capacity - window);
+    session.forget(this);
   }
 }
