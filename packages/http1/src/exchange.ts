@@ -12,7 +12,7 @@ import { listElements } from "./characters.ts";
 import { Http1Error } from "./error.ts";
 import { type ConnectionFacts, RequestFacts, type Trust, forwardedScheme } from "./facts.ts";
 import { fieldValue } from "./fields.ts";
-import { findReady, keepReady } from "./ready.ts";
+import { findReady, keepReady, wholeText } from "./ready.ts";
 import type { RequestParser } from "./request-parser.ts";
 import {
   CHUNKED_FRAMING,
@@ -191,7 +191,7 @@ export class Http1Exchange implements Exchange {
     const length = body === null ? 0 : text ? Buffer.byteLength(body) : body.length;
     const dateLine = this.connection.dateLine();
     const head = this.wholeHead(status, headers, length, dateLine);
-    if (body !== null && !text && this.repeatable()) keepReady(headers, status, body, dateLine, head, TEXT_BYTES);
+    if (body !== null && !text && this.repeatable()) keepReady(headers, status, body, dateLine, head);
     this.phase = WRITTEN;
     if (length === 0 || this.muted) this.connection.send(head);
     else if (text && length === body.length && length <= PART_BYTES) this.connection.send(head + body);
@@ -199,14 +199,15 @@ export class Http1Exchange implements Exchange {
     this.connection.responseWritten(this);
   }
 
-  /** Hot path of files that are kept: nothing is put together. False where the answer is not ready yet. */
+  /** Hot path of repeated heads: nothing is put together again. False where no head like this is ready. */
   private respondReady(status: number, headers: HeaderList, body: Uint8Array): boolean {
-    const found = findReady(headers, status, body);
+    const found = findReady(headers, status, body.length);
     if (found === undefined || found.dateLine !== this.connection.dateLine()) return false;
     if (this.connectionLine() !== "" || this.head.method === "HEAD") return false;
     this.phase = WRITTEN;
-    if (found.whole === undefined) this.sendBytes(found.head, body, body.length);
-    else this.connection.send(found.whole);
+    const whole = body.length <= TEXT_BYTES ? wholeText(found, body) : undefined;
+    if (whole === undefined) this.sendBytes(found.head, body, body.length);
+    else this.connection.send(whole);
     this.connection.responseWritten(this);
     return true;
   }

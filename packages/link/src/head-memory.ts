@@ -34,7 +34,8 @@ export class HeadMemory implements DecodedResponse {
     this.#misses = 0;
     if (!this.#repeated) {
       this.#repeated = true;
-      this.headers = this.headers.map(interned);
+      // Frozen: a transport may keep what it makes of the list.
+      this.headers = Object.freeze(this.headers.map(interned)) as HeaderList;
     }
     return this;
   }
