@@ -38,6 +38,22 @@ describe("the host conforms with light responses too", () => {
   }, 90_000);
 });
 
+describe("the host conforms before a front that knows the fields of 5.7", () => {
+  it("all cases", async () => {
+    const fronted = await serveReference(conformanceApplication, {
+      log: silentLogger(),
+      front: { redirects: true, cache: true },
+    });
+    try {
+      expect(fronted.host.capabilities).toMatchObject({ internalRedirect: true, cache: true });
+      const results = await runConformance({ url: fronted.url });
+      expect(results.filter(({ id, error }) => error !== undefined && id !== "T2.3.1")).toEqual([]);
+    } finally {
+      await fronted.close();
+    }
+  }, 90_000);
+});
+
 describe("the kit tells those that do not conform", () => {
   /** What one would write in five minutes: calls fetch with a request, and sends what comes back. */
   const naive = createServer((request, response) => {

@@ -2,6 +2,7 @@ import { afterCases } from "./conformance/after-cases.ts";
 import { applicationCases } from "./conformance/application-cases.ts";
 import type { ConformanceCase, ConformanceTarget } from "./conformance/case.ts";
 import { contextCases } from "./conformance/context-cases.ts";
+import { frontCases } from "./conformance/front-cases.ts";
 import { requestCases } from "./conformance/request-cases.ts";
 import { responseCases } from "./conformance/response-cases.ts";
 
@@ -20,6 +21,7 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...contextCases,
   ...requestCases,
   ...responseCases,
+  ...frontCases,
   ...afterCases,
 ];
 

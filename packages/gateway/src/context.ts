@@ -120,6 +120,7 @@ export interface CacheControl {
   tags(...tags: string[]): void;
   ttl(seconds: number): void;
   staleWhileRevalidate(seconds: number): void;
+  /** `soft` (default): what is found is stale from now on; `hard`: it is removed. Travels with the response of this request; resolves when that is out. */
   purge(what: { url?: string; prefix?: string; tag?: string }, mode?: "soft" | "hard"): Promise<void>;
 }
 
@@ -197,11 +198,14 @@ export interface Context<State = unknown> {
   /** Calls back once when the exchange has ended: with nothing when the response was complete, else with the signal's reason. */
   onFinished(callback: (reason: PorticoGatewayError | undefined) => void): void;
 
-  /** A response that the front may send itself from disk, with ranges. */
+  /**
+   * A file of this machine as the response, with ranges and conditions; the front sends it from disk where it has it.
+   * 404 where it is not there or no regular file. Whoever makes the path of what a client sent checks it first.
+   */
   file(path: string, options?: { readonly headers?: RecordHeaders }): Reply;
-  /** Lets the front answer with another of its routes. */
-  internalRedirect(target: string): Reply;
+  /** Lets the front answer with another of its routes: a path as a client would send it, percent-encoded. */
+  internalRedirect(target: string, options?: { readonly headers?: RecordHeaders }): Reply;
   readonly cache: CacheControl;
-  /** Says whether a front may compress this response. */
+  /** Says whether a front may compress this response; `false` adds `no-transform` to its Cache-Control. */
   compress(allowed: boolean): void;
 }

@@ -80,6 +80,8 @@ export interface ExchangeFacts {
   readonly queuedMs: number;
   /** Milliseconds since the epoch after which nobody waits for the answer any more; undefined: no deadline. */
   readonly deadline: number | undefined;
+  /** What the front on the other end of this transport does for responses, in its own words (docs/spec/link.md, 4.2). Absent where it cannot say. */
+  readonly front?: readonly string[] | undefined;
 }
 
 /** Why an exchange ended before its response was complete. `completed` is not among them: completion is `onFinish`. */

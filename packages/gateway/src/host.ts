@@ -6,12 +6,14 @@ import { Call } from "./host/call.ts";
 import { HostCore } from "./host/core.ts";
 import { acceptLazyRequests, makeLightResponses } from "./host/globals.ts";
 import { consoleLogger } from "./host/log.ts";
+import type { FrontOptions } from "./host/front.ts";
 import type { Upgrader } from "./host/upgrade.ts";
 
 export { acceptLazyRequests, makeLightResponses } from "./host/globals.ts";
+export type { FrontOptions } from "./host/front.ts";
 export { consoleLogger, silentLogger } from "./host/log.ts";
 
-/** What this host can do by itself over an exchange. What needs a front that is not there yet is absent. */
+/** What this host can do by itself over an exchange. What needs a front is there where one says so (`FrontOptions`). */
 export const HOST_CAPABILITIES: Capabilities = {
   upgrade: true,
   earlyHints: true,
@@ -20,10 +22,10 @@ export const HOST_CAPABILITIES: Capabilities = {
   waitUntil: true,
   buffering: true,
   raiseLimits: false,
-  file: false,
+  file: true,
   internalRedirect: false,
   cache: false,
-  compress: false,
+  compress: true,
 };
 
 export interface HostOptions {
@@ -39,6 +41,8 @@ export interface HostOptions {
     /** Milliseconds until the signal of a request aborts with Timeout and, if no reply came, 503 is answered. Default: none. */
     readonly time?: number;
   };
+  /** What the front before this host does. Default: nothing, unless it says so over the link. */
+  readonly front?: FrontOptions;
   /** Path prefix that the application is mounted at, without a slash at its end: `ctx.mount.root`. Default: none. */
   readonly mount?: string;
   /** Shows error messages and stacks to clients. Default: false. */
@@ -113,7 +117,9 @@ function makeHost(application: ApplicationObject, options: HostOptions, upgrader
   if (options.globals !== "untouched") acceptLazyRequests();
   if (options.globals === "fast") makeLightResponses();
   const core = new HostCore(application, {
-    capabilities: capabilitiesOf({ ...options.capabilities, upgrade: upgrader !== undefined }),
+    capabilities: capabilitiesOf({ ...options.capabilities, upgrade: upgrader !== undefined }, options.front),
+    denied: options.capabilities ?? {},
+    front: options.front ?? {},
     upgrader,
     worker: options.worker ?? { id: 1, pid: 0, generation: 1, count: 1 },
     log: options.log ?? consoleLogger(),
@@ -170,9 +176,14 @@ function makeHost(application: ApplicationObject, options: HostOptions, upgrader
   };
 }
 
-function capabilitiesOf(given: Partial<Capabilities> = {}): Capabilities {
+function capabilitiesOf(given: Partial<Capabilities>, front: FrontOptions = {}): Capabilities {
   const result: Record<string, boolean> = {};
-  for (const [name, has] of Object.entries(HOST_CAPABILITIES))
-    result[name] = has && given[name as keyof Capabilities] !== false;
+  const all: Capabilities = {
+    ...HOST_CAPABILITIES,
+    file: typeof process === "object" && typeof process.getBuiltinModule === "function",
+    internalRedirect: front.redirects === true || front.files !== undefined,
+    cache: front.cache === true,
+  };
+  for (const [name, has] of Object.entries(all)) result[name] = has && given[name as keyof Capabilities] !== false;
   return result as unknown as Capabilities;
 }

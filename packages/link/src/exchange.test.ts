@@ -79,6 +79,7 @@ test("head and facts are what the proxy said", () => {
   });
   expect(seen!.head.upgrade).toBeUndefined();
   expect(seen!.facts).toEqual({
+    front: ["tunnel", "trailers"],
     id: "id-1",
     traceparent: base.traceparent,
     tracestate: "a=b",

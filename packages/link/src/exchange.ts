@@ -63,6 +63,7 @@ export class LinkExchange extends RequestHalf implements Exchange {
       receivedAt,
       queuedMs,
       deadline: this.#deadline,
+      front: this.#server.frontAbilities,
     };
   }
 

@@ -47,6 +47,11 @@ export class ServerSession extends LinkSession<LinkExchange> {
     this.localEndpoint = options.local ?? NOWHERE;
   }
 
+  /** What the proxy said that it does for responses (docs/spec/link.md, 4.2 and 6.7). */
+  get frontAbilities(): readonly string[] {
+    return this.peer?.capabilities ?? [];
+  }
+
   protected describe(): PeerHello {
     const { worker } = this.options;
     return {

@@ -1,7 +1,7 @@
 /** A loaded application behind the one interface that transports know: a handler, and the moments of its life. */
 import { type Logger, PorticoGatewayError, type WorkerFacts } from "@portico/gateway";
 import type { ExchangeHandler } from "@portico/gateway/exchange";
-import type { createHost } from "@portico/gateway/host";
+import type { createHost, FrontOptions } from "@portico/gateway/host";
 import type { ReportError } from "@portico/gateway/node";
 import type { Recognised } from "./application-kind.ts";
 import { PorticoServerError } from "./error.ts";
@@ -25,8 +25,9 @@ export async function hostApplication(
   worker: WorkerFacts,
   log: Logger,
   written: string,
+  accel: readonly string[],
 ): Promise<ApplicationHost> {
-  if (found.via === "tsgi") return await hostTsgi(found.application, worker, log, written);
+  if (found.via === "tsgi") return await hostTsgi(found.application, worker, log, written, accel);
   return {
     handler: await starting(written, () => found.open({ onError: applicationErrors(log) })),
     startup: () => Promise.resolve(),
@@ -47,10 +48,11 @@ async function hostTsgi(
   worker: WorkerFacts,
   log: Logger,
   written: string,
+  accel: readonly string[],
 ): Promise<ApplicationHost> {
   // Loaded here, because it brings Node's fetch classes with it, which a `node:http` program does not need.
   const gateway = await import("@portico/gateway/host");
-  const host = await gateway.createHost(application, { worker, log });
+  const host = await gateway.createHost(application, { worker, log, front: frontOf(accel) });
   return {
     handler: host.handler,
     startup: () => starting(written, () => host.startup()),
@@ -58,6 +60,12 @@ async function hostTsgi(
     interrupt: () => host.interrupt(),
     shutdown: () => host.shutdown(),
   };
+}
+
+/** `FOLDER=LOCATION` of the front as the gateway takes it. */
+function frontOf(accel: readonly string[]): FrontOptions {
+  if (accel.length === 0) return {};
+  return { files: Object.fromEntries(accel.map((pair) => pair.split("=", 2) as [string, string])) };
 }
 
 async function starting<T>(written: string, start: () => Promise<T>): Promise<T> {

@@ -18,6 +18,8 @@ export interface WorkerInit {
   readonly gracefulMs: number;
   readonly forwardedAllowIps: readonly string[];
   readonly linkSecret: string | undefined;
+  /** `FOLDER=LOCATION` of the front. */
+  readonly accel: readonly string[];
   /** Path, `-` for standard output, undefined: none. */
   readonly accessLog: string | undefined;
   readonly name: string;

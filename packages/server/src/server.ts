@@ -393,6 +393,7 @@ class Master implements RunningServer {
       gracefulMs: config.gracefulTimeout * MS,
       forwardedAllowIps: config.forwardedAllowIps,
       linkSecret: config.linkSecret,
+      accel: config.accel,
       accessLog: config.accessLog,
       name: this.#name,
       log: logOptions(config),

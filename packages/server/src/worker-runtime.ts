@@ -140,7 +140,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
         return context.count;
       },
     };
-    return await hostApplication(found, worker, log, init.module.written);
+    return await hostApplication(found, worker, log, init.module.written, init.accel);
   }
 
   async #serve(init: WorkerInit, context: ChildContext, host: ApplicationHost): Promise<void> {

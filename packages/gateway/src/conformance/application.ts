@@ -91,6 +91,24 @@ const BODIES: Record<string, () => Reply | Promise<Reply>> = {
   large: () => ({ body: "x".repeat(1 << 20) }),
 };
 
+let kitFolder: Promise<{ folder: string; path: string }> | undefined;
+
+/** A file of 200,000 bytes in a folder of its own, removed when the process ends. */
+function kitFile(): Promise<{ folder: string; path: string }> {
+  kitFolder ??= (async () => {
+    const { mkdtemp, writeFile } = await import("node:fs/promises");
+    const { tmpdir } = await import("node:os");
+    const { join } = await import("node:path");
+    const { rmSync } = await import("node:fs");
+    const folder = await mkdtemp(join(tmpdir(), "tsgi-kit-"));
+    process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+    const path = join(folder, "a file.bin");
+    await writeFile(path, Buffer.alloc(200_000, "0123456789abcdef"));
+    return { folder, path };
+  })();
+  return kitFolder;
+}
+
 async function* parts(...values: (string | Uint8Array)[]): AsyncGenerator<string | Uint8Array> {
   for (const value of values) {
     await delay(1);
@@ -404,6 +422,27 @@ const ROUTES: Record<string, Handler> = {
   "/buffering": (_request, ctx) => {
     ctx.buffering(false);
     return { body: "unbuffered" };
+  },
+  "/file": async (_request, ctx, query) => {
+    const { folder, path } = await kitFile();
+    if (query.has("missing")) return ctx.file(`${path}.missing`);
+    return ctx.file(query.has("folder") ? folder : path, { headers: { "content-type": "application/x-kit" } });
+  },
+  "/redirect": (_request, ctx) => ctx.internalRedirect("/body/string?a=%20b", { headers: { "x-kept": "yes" } }),
+  "/compress": (_request, ctx) => {
+    ctx.compress(false);
+    return { headers: { "cache-control": "private" }, body: "x".repeat(10_000) };
+  },
+  "/cached": (_request, ctx) => {
+    ctx.cache.tags("a", "b");
+    ctx.cache.ttl(60);
+    ctx.cache.staleWhileRevalidate(30);
+    return { body: "cached" };
+  },
+  "/purges": (_request, ctx, query) => {
+    const done = ctx.cache.purge({ url: '/a"b', prefix: "/c/" });
+    void Promise.all([done, ctx.cache.purge({ tag: "news" }, "hard")]).then(() => note(tokenOf(query), "purged"));
+    return { body: "purging" };
   },
   "/too-late": (_request, ctx, query) => {
     setTimeout(() => {

@@ -6,6 +6,8 @@ import { RequestBody } from "./body.ts";
 import { HostContext } from "./context.ts";
 import { errorReply } from "./failure.ts";
 import { checkFields } from "./fields.ts";
+import { FileTicket } from "./file.ts";
+import type { CacheOrders } from "./front.ts";
 import { Pump, type TrailerMaker } from "./pump.ts";
 import { discardReply, draftOf } from "./reply.ts";
 import { LazyRequest, type RequestSource } from "./request.ts";
@@ -35,6 +37,9 @@ export class Call implements ExchangeObserver, RequestSource {
   /** Whether the application has handed over a reply, or the host has in its place. */
   replied = false;
   trailers: TrailerMaker | undefined;
+  /** What `ctx.cache` and `ctx.compress` said. */
+  cache: CacheOrders | undefined;
+  noTransform = false;
   /** What `ctx.buffering` said. */
   buffering: boolean | undefined;
   #body: RequestBody | undefined;
@@ -207,7 +212,13 @@ export class Call implements ExchangeObserver, RequestSource {
         reply.accept();
         return;
       }
+      if (reply instanceof FileTicket) {
+        this.replied = false; // what comes of it is the reply
+        return this.#later(reply.respond(exchange.head));
+      }
       const draft = draftOf(reply, exchange.head.method);
+      if (this.cache !== undefined) draft.headers.push(...this.cache.fields());
+      if (this.noTransform) addNoTransform(draft.headers);
       if (this.buffering !== undefined) draft.headers.push("x-accel-buffering", this.buffering ? "yes" : "no");
       if (draft.stream !== undefined) this.#pumpOut(new Pump(exchange, draft, draft.stream, this.trailers));
       else if (this.trailers === undefined || draft.whole === null)
@@ -294,6 +305,16 @@ export class Call implements ExchangeObserver, RequestSource {
 
 export function tooLate(what: string): PorticoGatewayError {
   return new PorticoGatewayError("TOO_LATE", `${what}: the response is on its way already`);
+}
+
+/** Says that nobody on the way may change the body (RFC 9111 §5.2.2.6): a front that compresses would. */
+function addNoTransform(headers: HeaderList): void {
+  for (let at = 0; at < headers.length; at += 2)
+    if (headers[at]!.toLowerCase() === "cache-control") {
+      headers[at + 1] = `${headers[at + 1]}, no-transform`;
+      return;
+    }
+  headers.push("cache-control", "no-transform");
 }
 
 function reasonOf(reason: AbortReason): PorticoGatewayError {

@@ -21,6 +21,8 @@ import { PorticoGatewayError } from "../errors.ts";
 import type { Duplex } from "node:stream";
 import { type Call, tooLate } from "./call.ts";
 import { checkFields } from "./fields.ts";
+import { FileTicket } from "./file.ts";
+import { CacheOrders, locationOf, redirectFields } from "./front.ts";
 import { pairsOf } from "./headers.ts";
 
 /** The context of one call. Holds the call and nothing else; every field is computed when asked for. */
@@ -33,7 +35,7 @@ export class HostContext implements Context {
   }
 
   get spec(): Specification {
-    return this.#call.core.spec;
+    return this.#call.core.specFor(this.#call.exchange);
   }
 
   get id(): string {
@@ -154,25 +156,51 @@ export class HostContext implements Context {
   /** Part of the context of Workers modules. An error is answered by the host either way. */
   passThroughOnException(): void {}
 
-  file(): Reply {
-    return this.#absent("file");
+  file(path: string, options: { readonly headers?: RecordHeaders } = {}): Reply {
+    this.#need("file");
+    const { list } = checkFields(options.headers);
+    const location = locationOf(path, this.#call.core.front.files);
+    if (location !== undefined) return { headers: [...redirectFields(location), ...list] };
+    return new FileTicket(path, list) as unknown as Reply;
   }
 
-  internalRedirect(): Reply {
-    return this.#absent("internalRedirect");
+  internalRedirect(target: string, options: { readonly headers?: RecordHeaders } = {}): Reply {
+    this.#need("internalRedirect");
+    return { headers: [...redirectFields(target), ...checkFields(options.headers).list] };
   }
 
   get cache(): CacheControl {
-    const absent = (): never => this.#absent("cache");
-    return { tags: absent, ttl: absent, staleWhileRevalidate: absent, purge: absent };
+    const orders = (): CacheOrders => {
+      this.#need("cache");
+      if (this.#call.replied) throw tooLate("cache");
+      return (this.#call.cache ??= new CacheOrders());
+    };
+    return {
+      tags: (...tags) => orders().tags(tags),
+      ttl: (seconds) => orders().ttl(seconds),
+      staleWhileRevalidate: (seconds) => orders().staleWhileRevalidate(seconds),
+      purge: (what, mode = "soft") => {
+        const given = orders();
+        for (const kind of ["url", "prefix", "tag"] as const) {
+          const value = what[kind];
+          if (value !== undefined) given.purge(kind, value, mode);
+        }
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        promise.catch(() => {}); // not awaiting it is no error
+        this.onFinished((reason) => (reason === undefined ? resolve() : reject(reason)));
+        return promise;
+      },
+    };
   }
 
-  compress(): void {
-    this.#absent("compress");
+  compress(allowed: boolean): void {
+    this.#need("compress");
+    if (this.#call.replied) throw tooLate("compress");
+    this.#call.noTransform = !allowed;
   }
 
   #need(capability: Capability): void {
-    if (!this.#call.core.spec.capabilities[capability]) this.#absent(capability);
+    if (!this.spec.capabilities[capability]) this.#absent(capability);
   }
 
   #absent(capability: Capability): never {

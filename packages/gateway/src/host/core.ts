@@ -1,7 +1,8 @@
 import type { ApplicationObject, FetchHandler, Reply } from "../application.ts";
 import type { Capabilities, Context, Logger, Specification, WorkerFacts } from "../context.ts";
-import type { RequestHead } from "../exchange.ts";
+import type { Exchange, RequestHead } from "../exchange.ts";
 import type { Call } from "./call.ts";
+import type { FrontOptions } from "./front.ts";
 import type { Upgrader } from "./upgrade.ts";
 
 /** What every call of a host shares, and the count of what is under way. */
@@ -18,6 +19,10 @@ export class HostCore {
   state: unknown;
   /** Calls whose signal somebody has, to be told of a shutdown. */
   readonly listening: Set<Call> = new Set();
+  readonly front: FrontOptions;
+  readonly #denied: Partial<Capabilities>;
+  /** By what fronts said over the link, joined: there are as many as fronts differ. */
+  readonly #specs: Map<string, Specification> = new Map();
   readonly #fetch: FetchHandler;
   readonly #websocket: FetchHandler | undefined;
   #exchanges = 0;
@@ -28,6 +33,9 @@ export class HostCore {
     application: ApplicationObject,
     given: {
       readonly capabilities: Capabilities;
+      /** Capabilities that were taken away: no front brings them back. */
+      readonly denied: Partial<Capabilities>;
+      readonly front: FrontOptions;
       readonly worker: WorkerFacts;
       readonly log: Logger;
       readonly limits: { readonly bodySize: number; readonly time: number };
@@ -37,6 +45,8 @@ export class HostCore {
     },
   ) {
     this.spec = Object.freeze({ name: "TSGI", version: "1.0", capabilities: Object.freeze(given.capabilities) });
+    this.front = given.front;
+    this.#denied = given.denied;
     this.worker = given.worker;
     this.log = given.log;
     this.limits = given.limits;
@@ -52,6 +62,28 @@ export class HostCore {
     ) => Reply | Promise<Reply>;
     this.#fetch = (request, ctx) => fetch(request, ctx, ctx);
     this.#websocket = application.websocket?.bind(application);
+  }
+
+  /** The specification as it is for one exchange, whose front may say that it does more. */
+  specFor(exchange: Exchange): Specification {
+    const said = exchange.facts.front;
+    if (said === undefined || said.length === 0) return this.spec;
+    const key = said.join();
+    let spec = this.#specs.get(key);
+    if (spec === undefined) {
+      const { capabilities } = this.spec;
+      spec = Object.freeze({
+        ...this.spec,
+        capabilities: Object.freeze({
+          ...capabilities,
+          internalRedirect:
+            this.#denied.internalRedirect !== false && (capabilities.internalRedirect || said.includes("accel")),
+          cache: this.#denied.cache !== false && (capabilities.cache || said.includes("cache")),
+        }),
+      });
+      this.#specs.set(key, spec);
+    }
+    return spec;
   }
 
   /** Exchanges that have not ended. */

@@ -462,6 +462,43 @@ describe("the lazy request", () => {
   });
 });
 
+describe("what a front does", () => {
+  const ask = async (options: HostOptions, said: string[] | undefined, path = "/srv/files/a b/ü.bin") => {
+    const exchange = new FakeExchange();
+    Object.assign(exchange.facts, { front: said });
+    return await answer(
+      (_request, ctx) => {
+        const { file, internalRedirect, cache } = ctx.spec.capabilities;
+        return path === "" ? { body: JSON.stringify([file, internalRedirect, cache]) } : ctx.file(path);
+      },
+      exchange,
+      options,
+    );
+  };
+  const capabilities = async (options: HostOptions, said?: string[]): Promise<unknown> =>
+    JSON.parse(String((await ask(options, said, "")).calls[0]?.[3]));
+
+  it("is a capability where it says so, over the link or by the operator, and was not taken away", async () => {
+    expect(await capabilities({})).toEqual([true, false, false]);
+    expect(await capabilities({}, ["tunnel"])).toEqual([true, false, false]);
+    expect(await capabilities({}, ["accel", "cache"])).toEqual([true, true, true]);
+    expect(await capabilities({ front: { files: { "/srv": "/x/" } } })).toEqual([true, true, false]);
+    expect(await capabilities({ capabilities: { cache: false, file: false } }, ["cache"])).toEqual([
+      false,
+      false,
+      false,
+    ]);
+  });
+
+  it("is to send the files of its folders; others the host reads itself", async () => {
+    const front = { files: { "/srv/files": "/protected" } };
+    const sent = await ask({ front }, undefined);
+    expect(sent.calls[0]).toEqual(["respond", 200, ["x-accel-redirect", "/protected/a%20b/%C3%BC.bin"], null]);
+    for (const path of ["/srv/filesystem/a", "/srv/files/../secret", "/srv/files//a", "/nowhere"])
+      expect([path, (await ask({ front }, undefined, path)).status]).toEqual([path, 404]);
+  });
+});
+
 describe("frameworks", () => {
   const test = createRequire(new URL("../../../../test/package.json", import.meta.url));
   const load = (name: string): Promise<Record<string, never>> =>

@@ -1,6 +1,7 @@
 import type { ResponseRecord } from "../application.ts";
 import { PorticoGatewayError } from "../errors.ts";
 import { checkFields } from "../host/fields.ts";
+import { FileTicket } from "../host/file.ts";
 import { UpgradeTicket } from "../host/upgrade.ts";
 import type { BreachBook } from "./breach.ts";
 
@@ -18,7 +19,7 @@ export function checkReply(book: BreachBook, reply: unknown): unknown {
     !breach(typeof reply === "object" && reply !== null, "T5.1.1", `returned ${reply === null ? "null" : typeof reply}`)
   )
     return reply;
-  if (reply instanceof UpgradeTicket || (reply as { kind?: unknown }).kind === "tsgi.upgrade") return reply;
+  if (reply instanceof UpgradeTicket || reply instanceof FileTicket || isTicket(reply as object)) return reply;
   if (reply instanceof Response) {
     breach(!reply.bodyUsed, "T5.4.3", "returned a Response whose body was read");
     breach(reply.status >= 200 && reply.status <= 599, "T5.1.3", `status is ${reply.status}`);
@@ -107,4 +108,10 @@ function wholeLength(body: unknown): number | undefined {
   if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) return body.byteLength;
   if (body instanceof Blob) return body.size;
   return undefined;
+}
+
+/** What a method of the context returned to be returned, of another copy of this package. */
+function isTicket(reply: object): boolean {
+  const { kind } = reply as { kind?: unknown };
+  return kind === "tsgi.upgrade" || kind === "tsgi.file";
 }

@@ -63,6 +63,16 @@ export const listening = {
       "Fronts whose X-Forwarded-For, X-Forwarded-Proto and X-Request-Id are believed: addresses, CIDR ranges, `unix`, or `*`. Repeatable; a comma separates too.",
     changes: "reload",
   }),
+  accel: row(
+    z.array(z.string().regex(/^\/[^=]*=\/.*$/, "must be FOLDER=LOCATION, such as /srv/files=/protected/")).default([]),
+    {
+      flags: "--accel <folder=location>",
+      from: "list",
+      about:
+        "Folder whose files the front sends itself, and the internal location it has for it: `/srv/files=/protected/`. `ctx.file` and `ctx.internalRedirect` then answer with X-Accel-Redirect, so it is only for a front that acts on that field and keeps it to itself. Repeatable.",
+      changes: "reload",
+    },
+  ),
   keepAlive: row(seconds(75), {
     flags: "--keep-alive <seconds>",
     from: "number",
