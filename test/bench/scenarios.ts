@@ -116,6 +116,24 @@ function wholeStack(
   };
 }
 
+/** A fixed answer behind so many routes, divided among a tenth as many sites; the one that is asked for is in the middle. */
+async function behindRoutes(folder: string, count: number): Promise<System> {
+  const port = await freePort();
+  const sites = Math.max(1, count / 10);
+  const middle = Math.floor(sites / 2);
+  const config = {
+    listen: [{ host: "127.0.0.1", port }],
+    sites: Array.from({ length: sites }, (_, site) => ({
+      hosts: [site === middle ? "127.0.0.1" : `site${site}.test`],
+      routes: Array.from({ length: 10 }, (_unused, route) => ({
+        path: `/part${route}/*`,
+        respond: { body: HELLO.toString() },
+      })),
+    })),
+  };
+  return started([proxy(folder, config)], [], port, "/part5/page", HELLO);
+}
+
 const dynamic = (connections: number, due: number, aim: number): Scenario =>
   wholeStack(
     connections,
@@ -135,6 +153,16 @@ export const scenarios: readonly Scenario[] = [
   dynamic(64, 0.7, 0.5),
   dynamic(256, 0.5, 0.3),
   wholeStack(64, 0.9, 0.7, "express.mjs", "express-http.mjs", "stack Express", "nginx → node:http Express"),
+  {
+    name: "10,000 routes",
+    connections: 64,
+    peerName: "the same with 10",
+    needs: [],
+    due: 1.1,
+    aim: 1,
+    ours: (folder) => behindRoutes(folder, 10_000),
+    peer: (folder) => behindRoutes(folder, 10),
+  },
   {
     name: "foreign HTTP upstream",
     connections: 64,

@@ -96,6 +96,8 @@ function messageOf(issue: z.core.$ZodIssue, value: unknown): string {
       return `must be at least ${String(issue.minimum)}${BOUND_WORDS[issue.origin] ?? ""}`;
     case "too_big":
       return `must be at most ${String(issue.maximum)}${BOUND_WORDS[issue.origin] ?? ""}`;
+    case "invalid_key":
+      return issue.issues[0]?.message ?? issue.message;
     default:
       return issue.message;
   }

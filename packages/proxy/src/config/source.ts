@@ -8,13 +8,15 @@ import { readFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { LineCounter, type ParsedNode, isMap, isScalar, isSeq, parseDocument } from "yaml";
+import { LineCounter, parseDocument, visit } from "yaml";
 import { PorticoProxyError } from "../errors.ts";
+import { moduleLines } from "./module-lines.ts";
+import { offsetOf } from "./offsets.ts";
 import type { KeyPath } from "./problems.ts";
 
 export interface ConfigSource {
   readonly data: unknown;
-  /** Line of a key, 1 for the first; of the nearest key above where it is absent; undefined where there are no lines. */
+  /** Line of a key, 1 for the first; of the nearest key above where it is absent; undefined where there is none to be seen (modules that compute their keys). */
   readonly lineOf: (path: KeyPath) => number | undefined;
 }
 
@@ -105,27 +107,6 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-/** The node of a path's last key that exists, and the offset where its key begins. */
-function offsetOf(root: ParsedNode | null, path: KeyPath): number | undefined {
-  let node: unknown = root;
-  let offset = root?.range?.[0];
-  for (const key of path) {
-    if (isMap(node)) {
-      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(key));
-      if (pair === undefined) return offset;
-      if (isScalar(pair.key)) offset = pair.key.range?.[0] ?? offset;
-      node = pair.value;
-    } else if (isSeq(node) && typeof key === "number") {
-      node = node.items[key];
-      if (typeof node !== "object" || node === null) return offset;
-      offset = (node as ParsedNode).range?.[0] ?? offset;
-    } else {
-      return offset;
-    }
-  }
-  return offset;
-}
-
 function readDocument(file: string, text: string, json: boolean): ConfigSource {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
@@ -151,8 +132,16 @@ function readDocument(file: string, text: string, json: boolean): ConfigSource {
   }
   const error = document.errors[0];
   if (error !== undefined) {
-    throw new PorticoProxyError("config-syntax", `${place(error.pos[0])}: ${error.message}`, { cause: error });
+    const reason = error.code === "MULTIPLE_DOCS" ? "a second document; a configuration is one" : error.message;
+    throw new PorticoProxyError("config-syntax", `${place(error.pos[0])}: ${reason}`, { cause: error });
   }
+  visit(document, {
+    Alias(_key, alias) {
+      if (alias.resolve(document) !== undefined) return;
+      const where = place(alias.range?.[0] ?? 0);
+      throw new PorticoProxyError("config-syntax", `${where}: there is no anchor "&${alias.source}" before this alias`);
+    },
+  });
   return {
     data: document.toJS() as unknown,
     lineOf(path) {
@@ -181,6 +170,6 @@ export async function readSource(file: string): Promise<ConfigSource> {
       `${file}: is of no known kind: ${Object.keys(FORMATS).join(", ")}`,
     );
   const text = await readText(file);
-  if (format === "module") return { data: await readModule(file), lineOf: () => undefined };
+  if (format === "module") return { data: await readModule(file), lineOf: moduleLines(text) };
   return readDocument(file, text, format === "json");
 }

@@ -1,0 +1,1 @@
+export default Promise.reject(new RangeError("no secret in the vault"));
