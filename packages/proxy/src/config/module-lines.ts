@@ -5,7 +5,7 @@
  * like YAML's flow form once its comments are blanked: so that is what it is read as. What cannot be found this way has
  * no line, never a wrong one on purpose.
  */
-import { LineCounter, type ParsedNode, parseDocument } from "yaml";
+import { LineCounter, parseDocument } from "yaml";
 import { offsetOf } from "./offsets.ts";
 import type { KeyPath } from "./problems.ts";
 
@@ -46,7 +46,7 @@ export function moduleLines(text: string): (path: KeyPath) => number | undefined
   // What stands before is blank: offsets are those of the file.
   const literal = blank(clean.slice(0, from)) + clean.slice(from, endOf(clean, from));
   const document = parseDocument(literal, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });
-  const root = document.contents as ParsedNode | null;
+  const root = document.contents;
   const first = offsetOf(root, []);
   return (path) => {
     const offset = offsetOf(root, path);
