@@ -11,6 +11,7 @@ import { errorPages } from "./schema/error-pages.ts";
 import { limits, timeouts } from "./schema/limits.ts";
 import { listen } from "./schema/listen.ts";
 import { log } from "./schema/log.ts";
+import { resolver } from "./schema/resolver.ts";
 import { site } from "./schema/site.ts";
 import { staticCache } from "./schema/static.ts";
 import { upstream } from "./schema/upstream.ts";
@@ -27,6 +28,7 @@ export const configSchema = z.strictObject({
     .prefault("auto")
     .meta({ description: "Threads that serve; `auto`: one for each processor this process may use." }),
   upstreams: z.record(z.string().min(1), upstream).prefault({}).meta({ description: "Named groups of servers." }),
+  resolver,
   sites: z
     .array(site)
     .min(1, { error: "must have at least one site" })
@@ -70,8 +72,11 @@ export type ResolvedConfig = z.output<typeof configSchema>;
 
 export type ListenSettings = ResolvedConfig["listen"][number];
 export type UpstreamSettings = ResolvedConfig["upstreams"][string];
-/** `weight` and `maxConnections` (0: no limit) are filled in. */
+/** `weight`, `maxConnections` (0: no limit), `backup` and `drain` are filled in. */
 export type ServerSettings = UpstreamSettings["servers"][number];
+export type HealthSettings = NonNullable<UpstreamSettings["health"]>;
+export type StickySettings = NonNullable<UpstreamSettings["sticky"]>;
+export type ResolverSettings = ResolvedConfig["resolver"];
 export type SiteSettings = ResolvedConfig["sites"][number];
 export type RouteSettings = SiteSettings["routes"][number];
 export type MatchSettings = NonNullable<RouteSettings["match"]>;

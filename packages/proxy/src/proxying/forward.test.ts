@@ -14,6 +14,7 @@ import type {
   UpstreamStream,
 } from "../upstream/transport.ts";
 import { Upstream } from "../upstream/upstream.ts";
+import { Zone } from "../upstream/zone.ts";
 import { Wheel } from "../upstream/wheel.ts";
 import { createProxyHandler } from "./handler.ts";
 
@@ -39,6 +40,7 @@ class FakeTransport implements ServerTransport {
   inFlight = 0;
   free = Infinity;
   hopeful = true;
+  responsive = true;
 
   constructor(name: string, attempts: Attempt[], events: TransportEvents) {
     this.#name = name;
@@ -49,6 +51,7 @@ class FakeTransport implements ServerTransport {
     return this.free > 0 ? 1 : Infinity;
   }
   wake(): void {}
+  suspect(): void {}
   open(
     request: UpstreamRequest,
     body: Uint8Array | null,
@@ -128,9 +131,13 @@ function scene(
   const logged: Record<string, unknown>[] = [];
   const log = (fields: Record<string, unknown>): void => void logged.push(fields);
   const upstream = new Upstream("app", config.upstreams["app"]!, {
-    now: () => now,
-    lookup: () => Promise.resolve([]),
-    connect: (address, _host, _settings, _server, events) => {
+    wheel,
+    zone: new Zone(),
+    probes: false,
+    tell: () => {},
+    resolver: { addresses: () => Promise.resolve([]), services: () => Promise.resolve([]) },
+    lookupInterval: () => undefined,
+    connect: (address, _place, _settings, events) => {
       const transport = new FakeTransport(address.text, attempts, events);
       transports.push(transport);
       return transport;

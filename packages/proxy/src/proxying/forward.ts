@@ -217,7 +217,7 @@ export class Forward
   /** Sends the request to a server, or lets it wait for one. */
   #dispatch(): void {
     const { upstream } = this.#route;
-    const member = upstream.pick(this.avoid);
+    const member = upstream.pick(this);
     if (member !== null) {
       this.#open(member);
       return;
@@ -297,6 +297,7 @@ export class Forward
         }
       }
     } catch (error) {
+      if (this.#stream === null) route.upstream.released(member);
       this.#fail(
         new ForwardError("unsupported", "request", error instanceof Error ? error.message : String(error), {
           cause: error,
@@ -317,11 +318,12 @@ export class Forward
     if (this.#state !== "wait") return;
     const route = this.#route;
     const member = this.#member!;
-    route.upstream.succeeded(member);
     this.headMs = route.wheel.now() - this.#sentAt;
+    route.upstream.succeeded(member, this.headMs);
     this.status = status;
     const notes = responseFields(headers);
-    const fields = notes.headers;
+    const { sticky } = route.upstream;
+    const fields = sticky === null ? notes.headers : sticky.mark(notes.headers, member, this.exchange);
     if (notes.contradictory || status < 101 || status > 599 || (status > 101 && status < 200)) {
       this.#badResponse("the framing or the status of the response is invalid");
       return;
@@ -339,7 +341,7 @@ export class Forward
         route.deps.noteUpstream(exchange, this);
         exchange.respond(status, fields, body);
         // The server is free again, whatever the client still has to take.
-        route.upstream.released();
+        route.upstream.released(member);
         route.wheel.disarm(this);
         return;
       }
@@ -381,7 +383,7 @@ export class Forward
     if (this.#state !== "respond") return;
     this.#stream = null;
     this.#body?.destroy();
-    this.#route.upstream.released();
+    this.#route.upstream.released(this.#member!);
     this.#route.wheel.disarm(this);
     if (this.#buffer !== null && !this.#buffer.empty) this.#buffer.finish(trailers);
     else this.delivered(trailers);
@@ -396,12 +398,13 @@ export class Forward
 
   onReset(reset: UpstreamReset): void {
     if (this.#state === "done") return;
+    const { upstream } = this.#route;
+    const member = this.#member!;
+    if (this.#stream !== null) upstream.released(member);
     this.#stream = null;
     this.#body?.stop();
-    const { upstream } = this.#route;
-    upstream.released();
     // Connection failures are counted by the transport's own events.
-    if (!reset.refused && this.#member !== null) upstream.failed(this.#member);
+    if (!reset.refused) upstream.failed(member);
     if (this.#state === "tunnel") {
       this.#serverEnded = true;
       this.failure ??= `${reset.code}: tunnel`;
@@ -413,6 +416,16 @@ export class Forward
       this.#lastError = error;
       this.#retry();
     } else this.#fail(error);
+  }
+
+  /** The server seems to hang: a request that may be sent again goes to another. */
+  onSuspect(): void {
+    if (this.#state !== "wait") return;
+    const error = new ForwardError("head-timeout", "request", "the server seems to hang");
+    if (!this.#mayRetry(error)) return;
+    this.#dropStream();
+    this.#lastError = error;
+    this.#retry();
   }
 
   // --- to the client ---------------------------------------------------------------------------------------------
@@ -524,7 +537,7 @@ export class Forward
   #endTunnel(): void {
     if (!this.#clientEnded || !this.#serverEnded) return;
     this.#stream = null;
-    this.#route.upstream.released();
+    this.#route.upstream.released(this.#member!);
   }
 
   // --- failing and ending ----------------------------------------------------------------------------------------
@@ -534,14 +547,11 @@ export class Forward
     if (exchange.ended || exchange.started || this.#spent) return false;
     const { upstream, wheel } = this.#route;
     const elapsed = wheel.now() - this.#startedAt;
-    return isRetryable(
-      error,
-      exchange.head.method,
-      this.attempts,
-      elapsed,
-      upstream.members.length,
-      upstream.settings.retries,
-    );
+    const { method } = exchange.head;
+    const servers = upstream.members.length;
+    if (!isRetryable(error, method, this.attempts, elapsed, servers, upstream.settings.retries)) return false;
+    // What was refused has cost the application nothing.
+    return error.code === "refused" || upstream.budget.spend();
   }
 
   #retry(): void {
@@ -615,7 +625,7 @@ export class Forward
     this.#stream = null;
     this.#body?.stop();
     stream.reset("cancelled");
-    this.#route.upstream.released();
+    this.#route.upstream.released(this.#member!);
   }
 
   /** Lets go of everything. */

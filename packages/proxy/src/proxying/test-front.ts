@@ -12,10 +12,12 @@ import { respondError } from "../answer/error.ts";
 import { configSchema, type ProxyConfig } from "../config/schema.ts";
 import type { UpstreamFacts } from "../deps.ts";
 import { createConnector } from "../upstream/connect.ts";
+import type { HealthNews } from "../upstream/context.ts";
 import { UpstreamRegistry } from "../upstream/registry.ts";
-import type { Lookup } from "../upstream/resolve.ts";
+import type { NameResolver } from "../upstream/resolver.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { Wheel } from "../upstream/wheel.ts";
+import { Zone } from "../upstream/zone.ts";
 import { createProxyHandler } from "./handler.ts";
 
 export type Transport = "tcp" | "unix" | "link";
@@ -135,9 +137,15 @@ export class Stage {
       logged.push({ ...fields, message });
     };
     const log = { debug: keep, info: keep, warn: keep, error: keep };
+    const told: HealthNews[] = [];
+    const none = (): Promise<never[]> => Promise.resolve([]);
     const registry = new UpstreamRegistry({
-      now: () => wheel.now(),
-      lookup: options.lookup ?? (() => Promise.resolve([])),
+      wheel,
+      zone: new Zone(),
+      probes: true,
+      tell: (news) => told.push(news),
+      resolver: { addresses: options.lookup ?? none, services: options.services ?? none },
+      lookupInterval: () => undefined,
       connect: createConnector({
         wheel,
         linkSecret: options.linkSecret,
@@ -190,6 +198,7 @@ export class Stage {
       records,
       logged,
       faults,
+      told,
       resolved: () => until(() => upstream.members.length > 0, "the name is resolved"),
       temporaryFiles: () => {
         try {
@@ -216,7 +225,8 @@ export interface FrontOptions {
   readonly upstream?: Omit<NonNullable<ProxyConfig["upstreams"]>[string], "servers">;
   readonly proxy?: Omit<NonNullable<ProxyConfig["sites"][number]["routes"][number]["proxy"]>, "upstream">;
   readonly bodyLimit?: number;
-  readonly lookup?: Lookup;
+  readonly lookup?: NameResolver["addresses"];
+  readonly services?: NameResolver["services"];
   readonly linkSecret?: string | undefined;
   readonly ca?: string;
 }
@@ -230,6 +240,8 @@ export interface Front {
   readonly records: UpstreamFacts[];
   readonly logged: Record<string, unknown>[];
   readonly faults: unknown[];
+  /** What the other threads would be told. */
+  readonly told: HealthNews[];
   /** The names of the servers are resolved. */
   resolved(): Promise<void>;
   temporaryFiles(): string[];

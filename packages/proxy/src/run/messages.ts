@@ -66,6 +66,8 @@ export interface ThreadInit {
   readonly listeners: readonly ThreadListener[];
   /** One Int32: client connections of all threads. */
   readonly connections: SharedArrayBuffer;
+  /** Counts of requests under way, of all threads. */
+  readonly zone: SharedArrayBuffer;
 }
 
 /** Process → thread. A configuration is compiled by `prepare` in every thread before `commit` puts it in force in any. */

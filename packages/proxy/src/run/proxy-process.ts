@@ -3,6 +3,7 @@ import { type ChildContext, type ChildRuntime, descriptorOf } from "@portico/sup
 import type { ResolvedConfig } from "../config/schema.ts";
 import { createErrorLog } from "../log/error-log.ts";
 import { LogSinks } from "../log/sinks.ts";
+import { ZONE_BYTES } from "../upstream/zone.ts";
 import type { FromProcess, ProcessInit, SocketOrder, ThreadListener, ToProcess } from "./messages.ts";
 import { ThreadHandle } from "./thread-handle.ts";
 
@@ -23,13 +24,14 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
     this.#sinks = new LogSinks(init.config.log);
     const { config, threads, tempDirectory } = init;
     const connections = this.#connections.buffer;
+    const zone = new SharedArrayBuffer(ZONE_BYTES);
     this.#threads = Array.from({ length: threads }, (_, thread) => {
       const listeners = init.sockets.map((socket, place) => ({
         ...socket,
         fd: context.listeners[place]!.fds[thread]!,
       }));
       return new ThreadHandle(
-        { config, thread, threads, tempDirectory, listeners, connections },
+        { config, thread, threads, tempDirectory, listeners, connections, zone },
         { onLog: (log, lines) => this.#sinks?.write(log, lines), onLost: (reason) => this.#lost(thread, reason) },
       );
     });

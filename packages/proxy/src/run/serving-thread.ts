@@ -8,12 +8,14 @@ import type { ResolvedConfig } from "../config/schema.ts";
 import { LineBatch, type LogName } from "../log/batch.ts";
 import { createConnector } from "../upstream/connect.ts";
 import { UpstreamRegistry } from "../upstream/registry.ts";
-import { systemLookup } from "../upstream/resolve.ts";
+import { createResolver } from "../upstream/resolver.ts";
 import { Wheel } from "../upstream/wheel.ts";
+import { Zone } from "../upstream/zone.ts";
 import { type Compiled, prepare } from "./compile.ts";
 import { Door, type DoorOwner } from "./door.ts";
 import { listenerOptions } from "./listener-options.ts";
 import type { FromThread, ThreadInit, ThreadListener, ToThread } from "./messages.ts";
+import { HealthNewsChannel } from "./news.ts";
 
 /** A configuration that is ready to be put in force, and the doors it will have. */
 interface Prepared {
@@ -30,6 +32,9 @@ export class ServingThread {
   readonly #logs: Readonly<Record<LogName, LineBatch>>;
   readonly #wheel = new Wheel();
   readonly #registry: UpstreamRegistry;
+  readonly #news: HealthNewsChannel;
+  /** In force, or being put in force. */
+  #config: ResolvedConfig;
   /** In force. Exchanges that began under an earlier one end under it. */
   #current!: Compiled;
   #options!: HttpListenerOptions;
@@ -47,7 +52,12 @@ export class ServingThread {
       access: new LineBatch((lines) => this.#post({ type: "log", log: "access", lines })),
       error: new LineBatch((lines) => this.#post({ type: "log", log: "error", lines })),
     };
+    this.#config = init.config;
     this.#registry = this.#createRegistry();
+    this.#news = new HealthNewsChannel({
+      onNews: (news) => this.#registry.hear(news),
+      onAsked: () => this.#registry.tellAll(),
+    });
   }
 
   async start(): Promise<void> {
@@ -84,16 +94,21 @@ export class ServingThread {
   /** Lives through reloads, so the log and the secret are looked up each time. */
   #createRegistry(): UpstreamRegistry {
     const current = (): Compiled => this.#current;
+    const config = (): ResolvedConfig => this.#config;
     const connect = createConnector({
       wheel: this.#wheel,
       get linkSecret() {
-        return current().config.linkSecret;
+        return config().linkSecret;
       },
       onError: (error) => current().log.error({ err: error }, "handling an upstream's response failed"),
     });
     return new UpstreamRegistry({
-      now: () => this.#wheel.now(),
-      lookup: systemLookup,
+      wheel: this.#wheel,
+      resolver: createResolver(() => config().resolver),
+      lookupInterval: () => config().resolver.interval,
+      zone: new Zone(this.#init.zone),
+      probes: this.#init.thread === 0,
+      tell: (news) => this.#news.tell(news),
       connect,
       log: {
         warn: (fields, message) => current().log.warn(fields, message),
@@ -206,6 +221,7 @@ export class ServingThread {
     if (next === undefined) return;
     this.#next = undefined;
     const before = this.#current.config;
+    this.#config = next.compiled.config;
     next.compiled.commit();
     this.#current = next.compiled;
     const doors = this.#doors;
@@ -225,6 +241,7 @@ export class ServingThread {
     if (graceMs > 0) await Promise.all(doors.map(({ http }) => http.drain(graceMs)));
     for (const { http } of doors) http.destroy();
     this.#registry.destroy();
+    this.#news.close();
     for (const log of Object.values(this.#logs)) log.flush();
     this.#post({ type: "drained" });
   }

@@ -8,27 +8,38 @@ export interface ServerAddress {
   readonly path: string | undefined;
   /** Name or address without brackets; empty for a unix socket. */
   readonly host: string;
+  /** 0 where SRV records say it. */
   readonly port: number;
+  /** The host is a service, which SRV records resolve. */
+  readonly service: boolean;
   /** What the log calls it. */
   readonly text: string;
 }
 
 const DEFAULT_PORTS = { http: 80, https: 443, link: 0 } as const;
 
-/** Takes `http://host:port`, `https://…`, `http+unix:/path`, `link://host:port` and `link+unix:/path` apart. */
+type Protocol = ServerAddress["protocol"];
+
+/** Takes `http://host:port`, `https://…`, `http+unix:/path`, `http+srv://name`, `link://host:port` and `link+unix:/path` apart. */
 export function parseServerAddress(text: string): ServerAddress {
   const unix = /^(http|link)\+unix:(\/.*)$/s.exec(text);
   if (unix !== null) {
-    return { protocol: unix[1] as "http" | "link", path: unix[2]!, host: "", port: 0, text };
+    return { protocol: unix[1] as Protocol, path: unix[2]!, host: "", port: 0, service: false, text };
+  }
+  const srv = /^(http|https|link)\+srv:\/\/(.*)$/s.exec(text);
+  if (srv !== null) {
+    return { protocol: srv[1] as Protocol, path: undefined, host: srv[2]!, port: 0, service: true, text };
   }
   const url = new URL(text);
-  const protocol = url.protocol.slice(0, -1) as ServerAddress["protocol"];
+  const protocol = url.protocol.slice(0, -1) as Protocol;
   const host = url.hostname.startsWith("[") ? url.hostname.slice(1, -1) : url.hostname;
-  return { protocol, path: undefined, host, port: url.port === "" ? DEFAULT_PORTS[protocol] : Number(url.port), text };
+  const port = url.port === "" ? DEFAULT_PORTS[protocol] : Number(url.port);
+  return { protocol, path: undefined, host, port, service: false, text };
 }
 
 /** True where a name has to be looked up: not a unix socket, not an address, not this machine. */
 export function needsLookup(address: ServerAddress): boolean {
+  if (address.service) return true;
   // `localhost` is one server whichever family it listens on: connecting by name tries both.
   return address.path === undefined && isIP(address.host) === 0 && address.host !== "localhost";
 }
@@ -37,5 +48,5 @@ export function needsLookup(address: ServerAddress): boolean {
 export function authorityOf(address: ServerAddress): string {
   if (address.path !== undefined) return "localhost";
   const host = isIP(address.host) === 6 ? `[${address.host}]` : address.host;
-  return address.port === DEFAULT_PORTS[address.protocol] ? host : `${host}:${address.port}`;
+  return address.service || address.port === DEFAULT_PORTS[address.protocol] ? host : `${host}:${address.port}`;
 }

@@ -5,7 +5,7 @@ import { HttpClient } from "./http-client.ts";
 import { HttpsTransport } from "./https.ts";
 import { LinkTransport, type LinkDial } from "./link.ts";
 import type { ServerAddress } from "./address.ts";
-import type { UpstreamContext } from "./upstream.ts";
+import type { UpstreamContext } from "./context.ts";
 import type { Wheel } from "./wheel.ts";
 
 /** TCP keep-alive, milliseconds: finds a machine that is gone without a word. */
@@ -22,17 +22,16 @@ export interface ConnectorOptions {
 }
 
 export function createConnector(options: ConnectorOptions): UpstreamContext["connect"] {
-  return (address, host, settings, server, events) => {
+  return (configured, place, settings, events) => {
+    const address = { ...configured, host: place.name, port: place.port };
     if (address.protocol === "link") {
-      const dial = dialler(address, host, settings.connectTimeout, options);
-      return new LinkTransport(dial, options.wheel, server.maxConnections, events);
+      return new LinkTransport(dialler(address, place.host, settings.connectTimeout, options), options.wheel, events);
     }
     const { connectTimeout, keepAlive } = settings;
-    const { maxConnections } = server;
-    const http = { connectTimeout, keepAlive, maxConnections };
+    const http = { connectTimeout, keepAlive };
     return address.protocol === "https"
-      ? new HttpsTransport(address, host, { ...http, ca: options.ca }, events)
-      : new HttpClient(address, host, { ...http, onError: options.onError }, options.wheel, events);
+      ? new HttpsTransport(address, place.host, { ...http, ca: options.ca }, events)
+      : new HttpClient(address, place.host, { ...http, onError: options.onError }, options.wheel, events);
   };
 }
 

@@ -91,7 +91,6 @@ class Bench {
       {
         connectTimeout: 5_000,
         keepAlive: 60_000,
-        maxConnections: 0,
         onError: (error) => this.faults.push(error),
         ...options,
       },
@@ -583,12 +582,12 @@ describe("a tunnel", () => {
 });
 
 describe("the client", () => {
-  it("takes no more requests at once than it may, and none while it closes", async () => {
+  it("takes no requests while it closes", async () => {
     const held: Socket[] = [];
     const { address, connections } = await server(({ socket }) => held.push(socket));
-    const bench = new Bench(address, { maxConnections: 2 });
+    const bench = new Bench(address);
     const both = [bench.send(), bench.send()];
-    expect(bench.client.load()).toBe(Infinity);
+    expect(bench.client.load()).toBe(3);
     await until(() => held.length === 2, "both have arrived");
     held[0]!.write(OK);
     await until(() => both.some((heard) => heard.over), "one is answered");

@@ -31,7 +31,7 @@ export class HttpClient extends HttpTransport implements ConnectionHome {
 
   /** `host` is the address to connect to: what the name in `address` resolved to. */
   constructor(address: ServerAddress, host: string, options: HttpClientOptions, wheel: Wheel, events: TransportEvents) {
-    super(options, events);
+    super(events);
     this.wheel = wheel;
     this.connectTimeout = options.connectTimeout;
     this.keepAlive = options.keepAlive;
@@ -98,6 +98,10 @@ export class HttpClient extends HttpTransport implements ConnectionHome {
     this.#connections.delete(connection);
     const at = this.#idle.lastIndexOf(connection);
     if (at !== -1) this.#idle.splice(at, 1);
+  }
+
+  suspect(): void {
+    for (const connection of this.#connections) connection.suspect();
   }
 
   protected disconnect(): void {

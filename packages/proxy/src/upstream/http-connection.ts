@@ -190,6 +190,11 @@ export class HttpConnection implements WheelEntry {
     this.home.gone(this);
   }
 
+  /** The server seems to hang. */
+  suspect(): void {
+    this.#stream?.suspect();
+  }
+
   /** Breaks it off; a request under way is told so. */
   cut(): void {
     this.#socket.destroy();

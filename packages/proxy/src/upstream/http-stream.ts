@@ -169,6 +169,11 @@ export class HttpStream implements UpstreamStream, ExpectedResponse {
     this.#observer.onEnd(NO_FIELDS);
   }
 
+  /** The server seems to hang: whoever waits for the head may leave. */
+  suspect(): void {
+    if (!this.#done && this.#phase === "request" && this.#status === 0) this.#observer.onSuspect?.();
+  }
+
   /** No connection could be made: nothing was sent. */
   unconnected(code: "connect" | "connect-timeout", message: string): void {
     this.#phase = "connect";

@@ -1,5 +1,5 @@
 /**
- * What the transports to HTTP servers share: how many requests are under way, how many may be, and how they end. A
+ * What the transports to HTTP servers share: how many requests are under way, and how they end. A
  * connection is made for a request where none is idle, so there is nothing to wait for or to wake.
  */
 import type {
@@ -24,23 +24,20 @@ export interface HttpTransportOptions {
   readonly connectTimeout: number;
   /** How long an idle connection is kept, milliseconds; shorter than the server keeps it. */
   readonly keepAlive: number;
-  /** Requests at once; 0: no limit. */
-  readonly maxConnections: number;
 }
 
 export abstract class HttpTransport implements ServerTransport {
   readonly kind = "http";
   readonly hopeful = true;
+  readonly responsive = true;
   readonly inlineLimit: number = INLINE_LIMIT;
   readonly events: TransportEvents;
   protected closing = false;
-  readonly #limit: number;
   #inFlight = 0;
   #idle: (() => void) | undefined;
 
-  protected constructor(options: HttpTransportOptions, events: TransportEvents) {
+  protected constructor(events: TransportEvents) {
     this.events = events;
-    this.#limit = options.maxConnections === 0 ? Infinity : options.maxConnections;
   }
 
   get inFlight(): number {
@@ -48,7 +45,7 @@ export abstract class HttpTransport implements ServerTransport {
   }
 
   load(): number {
-    return this.#inFlight >= this.#limit || this.closing ? Infinity : this.#inFlight + 1;
+    return this.closing ? Infinity : this.#inFlight + 1;
   }
 
   wake(): void {
@@ -61,6 +58,8 @@ export abstract class HttpTransport implements ServerTransport {
     complete: boolean,
     observer: UpstreamObserver,
   ): UpstreamStream;
+
+  abstract suspect(): void;
 
   /** Ends every connection, the busy ones too. */
   protected abstract disconnect(): void;

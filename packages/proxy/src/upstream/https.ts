@@ -30,7 +30,7 @@ export class HttpsTransport extends HttpTransport {
 
   /** `host` is the address to connect to: what the name in `address` resolved to. */
   constructor(address: ServerAddress, host: string, options: HttpsTransportOptions, events: TransportEvents) {
-    super(options, events);
+    super(events);
     undici ??= createRequire(import.meta.url)("undici") as Undici;
     this.undici = undici;
     this.serverName = address.host;
@@ -68,6 +68,10 @@ export class HttpsTransport extends HttpTransport {
     const stream = new HttpsStream(this, observer, !complete && request.upgrade === undefined);
     stream.dispatch(request, body);
     return stream;
+  }
+
+  suspect(): void {
+    // Its connections are undici's.
   }
 
   protected disconnect(): void {

@@ -76,7 +76,6 @@ function pool(): Pool {
       return { session, destroy: () => session.lost() } as unknown as DialledLink;
     },
     wheel,
-    0,
     {
       onAvailable: () => available++,
       onConnected: () => {},

@@ -124,7 +124,6 @@ export class LinkTransport implements ServerTransport {
   readonly #dial: LinkDial;
   readonly #wheel: Wheel;
   readonly #events: TransportEvents;
-  readonly #limit: number;
   readonly #links: Link[] = [];
   /** Where the last `load` would send the next request. */
   #best: Link | undefined;
@@ -145,12 +144,10 @@ export class LinkTransport implements ServerTransport {
   readonly #watch = new Alarm(() => this.#watchSilence());
   readonly #rested = new Alarm(() => this.#events.onAvailable());
 
-  /** `maxConnections`: requests under way at once, 0: as many as the workers say. */
-  constructor(dial: LinkDial, wheel: Wheel, maxConnections: number, events: TransportEvents) {
+  constructor(dial: LinkDial, wheel: Wheel, events: TransportEvents) {
     this.#dial = dial;
     this.#wheel = wheel;
     this.#events = events;
-    this.#limit = maxConnections === 0 ? Infinity : maxConnections;
     this.#maintain();
   }
 
@@ -172,6 +169,15 @@ export class LinkTransport implements ServerTransport {
     return false;
   }
 
+  get responsive(): boolean {
+    for (const link of this.#links) if (isUsable(link) && !link.silent) return true;
+    return false;
+  }
+
+  suspect(): void {
+    // Whoever hangs here is one worker, and the pool knows which.
+  }
+
   wake(): void {
     if (!this.#closing && !this.#dialling && this.#redial.wheelSlot !== 0) this.#connect();
   }
@@ -181,7 +187,6 @@ export class LinkTransport implements ServerTransport {
     const links = this.#links;
     const count = links.length;
     this.#best = undefined;
-    if (this.#limit !== Infinity && this.inFlight >= this.#limit) return Infinity;
     let least = Infinity;
     let at = (this.#start = this.#start + 1 >= count ? 0 : this.#start + 1);
     for (let left = count; left > 0; left--) {

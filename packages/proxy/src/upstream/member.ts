@@ -1,52 +1,74 @@
-/** One server of an upstream: its transport, its weight, its health as requests have found it. */
+/** One server of an upstream: its transport, its weight, its health. */
+import type { ServerSettings } from "../config/schema.ts";
 import type { Candidate } from "./balance.ts";
+import { hashText } from "./hash.ts";
+import { PassiveHealth } from "./passive.ts";
+import type { Count } from "./zone.ts";
 import type { ServerTransport } from "./transport.ts";
 
-/** Passive health: so many failures in a row, and it rests so long. */
-export interface EjectionSettings {
-  /** 0: never. */
-  readonly failures: number;
-  /** Milliseconds. */
-  readonly time: number;
+/** What a member is: a configured server at one of the addresses its name resolved to. */
+export interface MemberIdentity {
+  /** All that its transport is made from. The same key is the same connections, over reloads too. */
+  readonly key: string;
+  /** What the log calls it; the same over reloads, restarts and threads. */
+  readonly address: string;
 }
 
-export class Member implements Candidate {
-  /** Server as configured, and the address its name resolved to. The same key is the same server, over reloads too. */
-  readonly key: string;
-  /** What the log calls it. */
-  readonly address: string;
-  weight: number;
-  readonly transport: ServerTransport;
-  turn = 0;
-  ejected = false;
-  /** Monotonic milliseconds; meaningful while ejected. */
-  ejectedUntil = 0;
-  #failures = 0;
+/** A slow start begins with this part of the weight. */
+const FIRST_PART = 0.1;
 
-  constructor(key: string, address: string, weight: number, transport: ServerTransport) {
-    this.key = key;
-    this.address = address;
-    this.weight = weight;
+export class Member implements Candidate, MemberIdentity {
+  readonly key: string;
+  readonly address: string;
+  readonly transport: ServerTransport;
+  readonly seed: number;
+  /** As configured, or as set since. */
+  server: ServerSettings;
+  /** Its own weight, its record's included. */
+  fullWeight = 1;
+  weight = 1;
+  backup = false;
+  draining = false;
+  turn = 0;
+  meanMs = 0;
+  measuredAt = 0;
+  readonly passive = new PassiveHealth();
+  /** What health checks say. */
+  healthy = true;
+  /** Requests under way in all threads; null: not limited. */
+  count: Count | null = null;
+  limit = Infinity;
+  /** Monotonic milliseconds at which its slow start began; 0: none. */
+  startedAt = 0;
+
+  constructor(identity: MemberIdentity, server: ServerSettings, transport: ServerTransport) {
+    this.key = identity.key;
+    this.address = identity.address;
+    this.seed = hashText(identity.address);
+    this.server = server;
     this.transport = transport;
   }
 
-  succeeded(): void {
-    this.#failures = 0;
-    this.ejected = false;
+  /** HOT. */
+  load(): number {
+    if (this.count !== null && this.count.value >= this.limit) return Infinity;
+    return this.transport.load();
   }
 
-  /** True where this failure is the one that ejects it. */
-  failed(now: number, settings: EjectionSettings): boolean {
-    this.#failures++;
-    if (settings.failures === 0 || this.#failures < settings.failures) return false;
-    const before = this.ejected;
-    this.ejected = true;
-    this.ejectedUntil = now + settings.time;
-    return !before;
+  /** Health checks and requests have found nothing against it. */
+  get up(): boolean {
+    return this.healthy && !this.passive.out;
   }
 
-  /** After its rest it is tried again; one more failure sends it away again. */
-  restore(): void {
-    this.ejected = false;
+  /** Sets the weight of this moment. True while it still grows. */
+  grow(now: number, slowStartMs: number): boolean {
+    const part = this.startedAt === 0 ? 1 : (now - this.startedAt) / slowStartMs;
+    if (!(part < 1)) {
+      this.startedAt = 0;
+      this.weight = this.fullWeight;
+      return false;
+    }
+    this.weight = this.fullWeight * Math.max(FIRST_PART, part);
+    return true;
   }
 }

@@ -1,6 +1,8 @@
 /** All upstreams of a thread by name. A reload changes them in place: what stays keeps its connections. */
 import type { UpstreamSettings } from "../config/schema.ts";
-import { Upstream, type UpstreamContext, type UpstreamStatus } from "./upstream.ts";
+import type { HealthNews, UpstreamContext } from "./context.ts";
+import type { UpstreamStatus } from "./status.ts";
+import { Upstream } from "./upstream.ts";
 
 export class UpstreamRegistry {
   readonly #context: UpstreamContext;
@@ -29,6 +31,16 @@ export class UpstreamRegistry {
 
   get(name: string): Upstream | undefined {
     return this.#upstreams.get(name);
+  }
+
+  /** What another thread has found out. */
+  hear(news: HealthNews): void {
+    this.#upstreams.get(news.upstream)?.hear(news);
+  }
+
+  /** Tells a thread that began later what is known. */
+  tellAll(): void {
+    for (const upstream of this.#upstreams.values()) upstream.tellAll();
   }
 
   status(): UpstreamStatus[] {

@@ -49,6 +49,8 @@ export interface UpstreamObserver {
   /** The stream takes bytes again, after `write` returned false. */
   onDrain(): void;
   onReset(error: UpstreamReset): void;
+  /** The server seems to hang: whoever still waits for the response may give it up and ask another. */
+  onSuspect?(): void;
 }
 
 /** One request under way, as the one who sent it sees it. */
@@ -88,6 +90,10 @@ export interface ServerTransport {
   load(): number;
   /** True while waiting may help: a connection is being made, or every worker is busy. False: it is down. */
   readonly hopeful: boolean;
+  /** False: it has given no sign of life for longer than it should. HTTP servers give none by themselves: true. */
+  readonly responsive: boolean;
+  /** It seems to hang: tells the observers of all streams that wait for their response. */
+  suspect(): void;
   /** Somebody would like to use it: if it rests after a failure, it tries again now. */
   wake(): void;
   /** Longest body that may be given whole with the head. */

@@ -3,78 +3,80 @@
  * members. One per name and thread; a reload changes it in place, and members that stay keep their connections.
  */
 import type { ServerSettings, UpstreamSettings } from "../config/schema.ts";
-import { needsLookup, parseServerAddress, type ServerAddress } from "./address.ts";
-import { createPolicy, type Policy } from "./balance.ts";
-import { Member } from "./member.ts";
+import { isIdempotent } from "../proxying/semantics.ts";
+import type { BalancedExchange, Policy } from "./balance.ts";
+import { RetryBudget } from "./budget.ts";
+import type { HealthNews, UpstreamContext } from "./context.ts";
+import type { Member } from "./member.ts";
+import { Membership } from "./membership.ts";
+import { createPolicy } from "./policy.ts";
 import { WaitQueue, type Waiter } from "./queue.ts";
-import { NameWatch, type Lookup } from "./resolve.ts";
-import type { ServerTransport, TransportEvents } from "./transport.ts";
+import { Roster } from "./roster.ts";
+import { Sticky } from "./sticky.ts";
+import { describeUpstream, type UpstreamStatus } from "./status.ts";
+import type { Count } from "./zone.ts";
 
-/** A request that waits for its turn. */
-export interface QueuedRequest extends Waiter {
+/** A request that needs a server. */
+export interface BalancedRequest {
+  readonly exchange: BalancedExchange;
   /** Servers that have failed it. */
   readonly avoid: Member[] | null;
+}
+
+/** A request that waits for its turn. */
+export interface QueuedRequest extends Waiter, BalancedRequest {
   /** Its turn has come: it must be sent to this member now. It has left the queue. */
   onTurn(member: Member): void;
   /** There is no server left to wait for. It has left the queue. */
   onNoServer(reason: string, timedOut: boolean): void;
 }
 
-/** What a group needs of its thread. */
-export interface UpstreamContext {
-  readonly now: () => number;
-  readonly lookup: Lookup;
-  /** Makes the transport of one server; `host` is the address to connect to, resolved. */
-  readonly connect: (
-    address: ServerAddress,
-    host: string,
-    settings: UpstreamSettings,
-    server: ServerSettings,
-    events: TransportEvents,
-  ) => ServerTransport;
-  readonly log: {
-    warn(fields: Record<string, unknown>, message: string): void;
-    info(fields: Record<string, unknown>, message: string): void;
-  };
-}
-
-/** What a group looks like from outside, for `status`. */
-export interface UpstreamStatus {
-  readonly name: string;
-  readonly queued: number;
-  readonly servers: readonly {
-    readonly address: string;
-    readonly weight: number;
-    readonly inFlight: number;
-    readonly state: "up" | "busy" | "down" | "ejected";
-  }[];
-}
-
 export class Upstream {
   readonly name: string;
   settings: UpstreamSettings;
+  readonly budget: RetryBudget;
+  /** Null: clients are not kept on their servers. */
+  sticky: Sticky | null;
   readonly #context: UpstreamContext;
+  readonly #now: () => number;
+  readonly #membership: Membership;
+  readonly #roster = new Roster();
   #policy: Policy;
   #queue: WaitQueue<QueuedRequest>;
-  #members: Member[] = [];
-  #ejected = 0;
-  #watches = new Map<string, NameWatch>();
+  /** Requests under way to all members, of all threads; null: not limited. */
+  #total: Count | null;
   #serving = false;
-  #closed = false;
-  readonly #leaving = new Set<Promise<void>>();
-  readonly #transports = new Set<ServerTransport>();
 
   constructor(name: string, settings: UpstreamSettings, context: UpstreamContext) {
     this.name = name;
     this.settings = settings;
     this.#context = context;
-    this.#policy = createPolicy(settings.balance);
+    this.#now = () => context.wheel.now();
+    this.#policy = createPolicy(settings, { now: this.#now });
     this.#queue = new WaitQueue(settings.queue.size);
-    this.#rebuild(settings);
+    this.budget = new RetryBudget(settings.retries.budget);
+    this.sticky = settings.sticky === undefined ? null : new Sticky(name, settings.sticky);
+    this.#total = this.#countOf(settings);
+    this.#membership = new Membership(name, context, {
+      onAvailable: () => {
+        if (this.#queue.length !== 0) this.#serveSoon();
+      },
+      onConnectFailed: (member, reason, timedOut) => {
+        this.failed(member);
+        if (!this.#hopeful()) this.#failWaiting(reason, timedOut);
+      },
+      onChanged: () => this.#refresh(),
+      onUnwell: (member) => this.#suspect(member),
+      onUnresolved: (reason) => {
+        if (!this.#hopeful()) this.#failWaiting(reason, false);
+      },
+    });
+    this.#membership.apply(settings);
+    this.#refresh();
   }
 
   get members(): readonly Member[] {
-    return this.#members;
+    return this.#membership.members;
   }
 
   get queued(): number {
@@ -82,22 +84,24 @@ export class Upstream {
   }
 
   /**
-   * A server that takes a request now, or null: then the request has to wait (`wait`). Servers in `avoid` come last.
-   * HOT.
+   * A server that takes this request now, or null: then the request has to wait (`wait`). Servers in its `avoid` come
+   * last. Whoever is given a member sends the request to it and says `released` when that is over. HOT.
    */
-  pick(avoid: Member[] | null): Member | null {
+  pick(request: BalancedRequest): Member | null {
+    if (request.avoid === null) this.budget.earn();
     // Whoever waits already goes first.
     if (this.#queue.length !== 0) return null;
-    return this.#choose(avoid);
+    return this.#choose(request);
   }
 
   /** True: it waits. `full`: there is no room. Else why there is nothing to wait for. */
   wait(request: QueuedRequest): true | "full" | "down" {
     if (!this.#hopeful()) {
-      for (const member of this.#members) member.transport.wake();
+      for (const member of this.members) member.transport.wake();
       if (!this.#hopeful()) return "down";
     }
     if (!this.#queue.push(request)) return "full";
+    this.#watchOthers();
     return true;
   }
 
@@ -105,121 +109,196 @@ export class Upstream {
     this.#queue.remove(request);
   }
 
-  /** A request that was sent to a member of ours has ended: there may be room for the next. HOT. */
-  released(): void {
+  /** A request that was sent to this member has ended: there may be room for the next. HOT. */
+  released(member: Member): void {
+    if (member.count !== null) member.count.subtract();
+    if (this.#total !== null) this.#total.subtract();
     if (this.#queue.length !== 0) this.#serveSoon();
   }
 
   /**
-   * Counts against the member: it could not be connected to, or broke off. Not over the link, whose pool knows the
-   * workers one by one: one of them that dies says nothing about the others.
+   * Counts against the member: it could not be connected to, broke off, or did not answer in time. Not over the link,
+   * whose pool knows the workers one by one: one of them that dies says nothing about the others.
    */
   failed(member: Member): void {
     if (member.transport.kind === "link") return;
-    const { ejection } = this.settings;
-    if (!member.failed(this.#context.now(), ejection)) return;
-    this.#countEjected();
-    this.#context.log.warn(
-      { upstream: this.name, server: member.address, forMs: ejection.time },
-      "server left alone after failures in a row",
-    );
+    if (!member.passive.failed(this.#now(), this.settings.ejection)) return;
+    const { restMs } = member.passive;
+    this.#log("warn", member, { forMs: restMs }, "server left alone after failures");
+    this.#context.tell({ upstream: this.name, server: member.key, restMs });
+    this.#refresh();
+    this.#suspect(member);
   }
 
-  succeeded(member: Member): void {
-    if (member.ejected) {
-      member.succeeded();
-      this.#countEjected();
-    } else member.succeeded();
+  /** A response of it has begun, so long after the request was sent. HOT. */
+  succeeded(member: Member, headMs: number): void {
+    if (member.passive.succeeded(this.#now, this.#roster.panic)) {
+      this.#membership.startSlowly(member);
+      this.#log("info", member, {}, "server is used again");
+      this.#refresh();
+    }
+    this.#policy.observe?.(member, headMs);
   }
+
+  // --- changes -------------------------------------------------------------------------------------------------
 
   /** Takes a new configuration: members that are in both stay as they are, connections included. */
   reconfigure(settings: UpstreamSettings): void {
+    const before = this.settings;
     this.settings = settings;
-    this.#policy = createPolicy(settings.balance);
-    if (settings.queue.size !== this.#queue.capacity) {
-      const before = this.#queue;
-      this.#queue = new WaitQueue(Math.max(settings.queue.size, before.length));
-      for (let first = before.first; first !== null; first = before.first) {
-        before.remove(first);
-        this.#queue.push(first);
-      }
+    if (before.balance !== settings.balance || JSON.stringify(before.hash) !== JSON.stringify(settings.hash)) {
+      this.#policy = createPolicy(settings, { now: this.#now });
     }
-    this.#rebuild(settings);
-    this.#serveSoon();
+    this.budget.percent = settings.retries.budget;
+    this.sticky = settings.sticky === undefined ? null : new Sticky(this.name, settings.sticky);
+    // Requests under way were counted, or not, by the earlier settings: the same counts go on.
+    this.#total ??= this.#countOf(settings);
+    if (settings.queue.size !== this.#queue.capacity) this.#resizeQueue(settings.queue.size);
+    this.#membership.apply(settings);
+    this.#refresh();
+  }
+
+  /** Adds a server, or changes one of the same address, until the next reload that changes the upstream. */
+  setServer(server: ServerSettings): void {
+    this.#membership.setServer(server);
+    this.#refresh();
+  }
+
+  /** Sets some of a server's settings: `{ drain: true }`, `{ weight: 3 }`. False: there is no such server. */
+  changeServer(address: string, change: Partial<Omit<ServerSettings, "address">>): boolean {
+    const server = this.#membership.servers.find((one) => one.address === address);
+    if (server === undefined) return false;
+    this.setServer({ ...server, ...change });
+    return true;
+  }
+
+  /** Takes a server out; what it has under way finishes. False: there is no such server. */
+  removeServer(address: string): boolean {
+    if (!this.#membership.removeServer(address)) return false;
+    this.#refresh();
+    return true;
+  }
+
+  /** What another thread has found out. */
+  hear(news: HealthNews): void {
+    const member = this.#membership.hear(news);
+    if (member === undefined) return;
+    this.#refresh();
+    if (!member.up) this.#suspect(member);
+  }
+
+  /** What another thread has to be told that did not hear it. */
+  tellAll(): void {
+    this.#membership.tellAll();
   }
 
   status(): UpstreamStatus {
-    return {
-      name: this.name,
-      queued: this.#queue.length,
-      servers: this.#members.map((member) => ({
-        address: member.address,
-        weight: member.weight,
-        inFlight: member.transport.inFlight,
-        state: member.ejected
-          ? "ejected"
-          : member.transport.load() < Infinity
-            ? "up"
-            : member.transport.hopeful
-              ? "busy"
-              : "down",
-      })),
-    };
+    return describeUpstream(this.name, this.#queue.length, this.#roster, this.members);
   }
 
   /** Takes no new requests; those under way finish. Resolves when the last has, or after `graceMs`. */
   async close(graceMs: number): Promise<void> {
-    this.#closed = true;
-    for (const watch of this.#watches.values()) watch.stop();
-    this.#watches.clear();
-    for (const member of this.#members) this.#release(member);
-    this.#members = [];
+    const closed = this.#membership.close(graceMs);
+    this.#roster.update([], 0);
     this.#failWaiting("the upstream was removed", false);
-    if (this.#leaving.size === 0) return;
-    let timer: NodeJS.Timeout | undefined;
-    const grace = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, graceMs);
-    });
-    await Promise.race([Promise.all(this.#leaving), grace]);
-    clearTimeout(timer);
-    this.destroy();
+    await closed;
   }
 
   /** Cuts everything at once. */
   destroy(): void {
-    this.#closed = true;
-    for (const watch of this.#watches.values()) watch.stop();
-    for (const transport of this.#transports) transport.destroy();
-    this.#transports.clear();
+    this.#membership.destroy();
     this.#failWaiting("the upstream was closed", false);
   }
 
-  #choose(avoid: Member[] | null): Member | null {
-    if (this.#ejected !== 0) this.#restoreRested();
-    const member = this.#policy.pick(this.#members, avoid);
+  // --- choosing ------------------------------------------------------------------------------------------------
+
+  /** HOT. */
+  #choose(request: BalancedRequest): Member | null {
+    const total = this.#total;
+    const { maxRequests } = this.settings;
+    if (total !== null && maxRequests !== 0 && total.value >= maxRequests) return null;
+    const member = this.#select(request);
+    if (member === null) return null;
+    if (member.count !== null) member.count.add();
+    if (total !== null) total.add();
+    return member;
+  }
+
+  /** HOT. */
+  #select(request: BalancedRequest): Member | null {
+    const roster = this.#roster;
+    const { avoid, exchange } = request;
+    if (roster.resting !== 0 && !roster.panic) {
+      const rested = this.#rested(request);
+      if (rested !== null) return rested;
+    }
+    if (this.sticky !== null) {
+      const bound = this.sticky.find(roster.usable, avoid, exchange);
+      if (bound !== null) return bound;
+    }
+    const member = this.#policy.pick(roster.usable, avoid, exchange);
     if (member !== null) return member;
-    return avoid === null ? null : this.#policy.pick(this.#members, null);
+    // Backups stand in for those that cannot be connected to, not for busy ones: these have the queue.
+    if (roster.spare.length !== 0 && (avoid !== null || !roster.usable.some((one) => one.transport.hopeful))) {
+      const spare = this.#policy.pick(roster.spare, avoid, exchange);
+      if (spare !== null) return spare;
+    }
+    return avoid === null ? null : this.#policy.pick(roster.usable, null, exchange);
   }
 
-  #restoreRested(): void {
-    const now = this.#context.now();
-    // Never the last: where all the others are away, the ejected are better than none.
-    const all = this.#members.every((member) => member.ejected);
-    for (const member of this.#members) if (member.ejected && (all || member.ejectedUntil <= now)) member.restore();
-    this.#countEjected();
+  /** One request tries a server whose rest is over: one that may be sent again if it fails, where such come. */
+  #rested(request: BalancedRequest): Member | null {
+    const now = this.#now();
+    for (const member of this.members) {
+      const { passive } = member;
+      if (!passive.out || passive.until > now || !member.healthy || member.draining) continue;
+      // An attempt that ended without a verdict, because its client left, leaves nothing under way.
+      if (passive.tried && member.transport.inFlight > 0) continue;
+      const safe = isIdempotent(request.exchange.head.method);
+      if (!safe && now < passive.until + passive.restMs) continue;
+      if (request.avoid?.includes(member) === true || member.load() === Infinity) continue;
+      passive.tried = true;
+      return member;
+    }
+    return null;
   }
 
-  #countEjected(): void {
-    let count = 0;
-    for (const member of this.#members) if (member.ejected) count++;
-    this.#ejected = count;
+  /** Those that wait for this member's response may ask another, where there is one. */
+  #suspect(member: Member): void {
+    if (this.#roster.panic || this.#roster.usable.length === 0) return;
+    member.transport.suspect();
   }
+
+  #refresh(): void {
+    const roster = this.#roster;
+    const before = roster.panic;
+    roster.update(this.members, this.settings.panic);
+    this.#policy.update?.(roster.usable);
+    if (roster.panic && !before) {
+      this.#context.log.warn({ upstream: this.name }, "too few servers are up: requests go to all of them");
+    } else if (before && !roster.panic) {
+      this.#context.log.info({ upstream: this.name }, "enough servers are up again");
+    }
+    if (this.#queue.length !== 0) this.#serveSoon();
+  }
+
+  // --- waiting -------------------------------------------------------------------------------------------------
 
   /** Whether waiting can lead to anything. */
   #hopeful(): boolean {
-    for (const member of this.#members) if (member.transport.hopeful) return true;
-    for (const watch of this.#watches.values()) if (watch.pending) return true;
-    return false;
+    for (const member of this.members) if (!member.draining && member.transport.hopeful) return true;
+    return this.#membership.pending;
+  }
+
+  /** What is waited for may be another thread's to give. */
+  #watchOthers(): void {
+    const serve = (): void => {
+      if (this.#queue.length === 0) return;
+      this.#serveSoon();
+      this.#watchOthers();
+    };
+    if (this.#total !== null) this.#total.onLess(serve);
+    for (const { count } of this.#roster.usable) if (count !== null) count.onLess(serve);
   }
 
   #serveSoon(): void {
@@ -234,7 +313,7 @@ export class Upstream {
 
   #serve(): void {
     for (let first = this.#queue.first; first !== null; first = this.#queue.first) {
-      const member = this.#choose(first.avoid);
+      const member = this.#choose(first);
       if (member === null) return;
       this.#queue.remove(first);
       first.onTurn(member);
@@ -248,90 +327,20 @@ export class Upstream {
     }
   }
 
-  /** Members for the configured servers and their addresses of this moment. */
-  #rebuild(settings: UpstreamSettings): void {
-    const before = new Map(this.#members.map((member) => [member.key, member]));
-    const wanted = new Set<string>();
-    const next: Member[] = [];
-    for (const server of settings.servers) {
-      const address = parseServerAddress(server.address);
-      if (needsLookup(address)) wanted.add(address.host);
-      for (const host of this.#hostsOf(address)) {
-        const key = memberKey(server, host, settings);
-        const old = before.get(key);
-        before.delete(key);
-        if (old !== undefined) {
-          old.weight = server.weight;
-          next.push(old);
-        } else next.push(this.#add(key, address, host, settings, server));
-      }
-    }
-    this.#members = next;
-    this.#countEjected();
-    for (const gone of before.values()) this.#release(gone);
-    for (const [host, watch] of this.#watches) {
-      if (wanted.has(host)) continue;
-      watch.stop();
-      this.#watches.delete(host);
+  #resizeQueue(size: number): void {
+    const before = this.#queue;
+    this.#queue = new WaitQueue(Math.max(size, before.length));
+    for (let first = before.first; first !== null; first = before.first) {
+      before.remove(first);
+      this.#queue.push(first);
     }
   }
 
-  #hostsOf(address: ServerAddress): readonly string[] {
-    if (!needsLookup(address)) return [address.host];
-    let watch = this.#watches.get(address.host);
-    if (watch === undefined) {
-      watch = new NameWatch(address.host, this.#context.lookup, (found) => this.#resolved(found));
-      this.#watches.set(address.host, watch);
-    }
-    return watch.addresses;
+  #countOf({ maxRequests }: UpstreamSettings): Count | null {
+    return maxRequests === 0 ? null : this.#context.zone.count(`upstream ${this.name}`);
   }
 
-  #resolved(watch: NameWatch): void {
-    if (this.#closed) return;
-    const { log } = this.#context;
-    if (watch.addresses.length === 0) {
-      log.warn({ upstream: this.name, host: watch.host, reason: watch.failure }, "name does not resolve yet");
-    } else log.info({ upstream: this.name, host: watch.host, addresses: watch.addresses }, "name resolved");
-    this.#rebuild(this.settings);
-    if (this.#hopeful()) this.#serveSoon();
-    else this.#failWaiting(`${watch.host} does not resolve`, false);
+  #log(level: "info" | "warn", member: Member, fields: Record<string, unknown>, message: string): void {
+    this.#context.log[level]({ upstream: this.name, server: member.address, ...fields }, message);
   }
-
-  #add(key: string, address: ServerAddress, host: string, settings: UpstreamSettings, server: ServerSettings): Member {
-    let member: Member | undefined;
-    const transport = this.#context.connect(address, host, settings, server, {
-      onAvailable: () => {
-        if (this.#queue.length !== 0) this.#serveSoon();
-      },
-      onConnected: () => {
-        if (member !== undefined) this.succeeded(member);
-      },
-      onConnectFailed: (reason, timedOut) => {
-        if (member === undefined || !this.#members.includes(member)) return;
-        this.failed(member);
-        if (!this.#hopeful()) this.#failWaiting(reason, timedOut);
-      },
-    });
-    this.#transports.add(transport);
-    member = new Member(
-      key,
-      host === address.host ? address.text : `${address.text} (${host})`,
-      server.weight,
-      transport,
-    );
-    return member;
-  }
-
-  #release(member: Member): void {
-    const leaving = member.transport.close().finally(() => {
-      this.#leaving.delete(leaving);
-      this.#transports.delete(member.transport);
-    });
-    this.#leaving.add(leaving);
-  }
-}
-
-/** All that a transport is made from: if any of it changes, it is another one. The weight is not among it. */
-function memberKey(server: ServerSettings, host: string, settings: UpstreamSettings): string {
-  return [server.address, host, server.maxConnections, settings.connectTimeout, settings.keepAlive].join("|");
 }
