@@ -479,8 +479,9 @@ export class Forward
         return;
       case "wait": {
         const error = new ForwardError("head-timeout", "request", "no response in time");
-        if (this.#member !== null) this.#route.upstream.failed(this.#member);
         this.#dropStream();
+        // Last: it may tell everyone who waits for this server to leave.
+        if (this.#member !== null) this.#route.upstream.failed(this.#member);
         if (this.#mayRetry(error)) {
           this.#lastError = error;
           this.#retry();

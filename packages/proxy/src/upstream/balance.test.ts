@@ -201,7 +201,7 @@ describe("ip-hash", () => {
     const client = (at: number): Question => ({ client: `10.${at >> 8}.${at & 255}.7`, target: `/${Math.random()}` });
     const counts = shares("ip-hash", servers, 4_000, client);
     for (const { name } of servers) expect(Math.abs(counts[name]! - 1_000)).toBeLessThan(120);
-    expect(Object.values(shares("ip-hash", servers, 50)).sort()).toEqual([0, 0, 0, 50]);
+    expect(Object.values(shares("ip-hash", servers, 50))).toContain(50);
   });
 });
 

@@ -66,10 +66,13 @@ class SharedCount implements Count {
       return;
     }
     this.#waiting = true;
-    void wait.value.then(() => {
-      this.#waiting = false;
-      callback();
-    });
+    void this.#callBack(wait.value, callback);
+  }
+
+  async #callBack(changed: Promise<unknown>, callback: () => void): Promise<void> {
+    await changed;
+    this.#waiting = false;
+    callback();
   }
 }
 
