@@ -269,7 +269,7 @@ export class Forward
     } catch (error) {
       this.#fail(error as ForwardError);
       // It was its turn, and it did not take it.
-      route.upstream.released();
+      route.upstream.released(member);
       return;
     }
     // A request that waited for nothing leaves at the moment it came.
