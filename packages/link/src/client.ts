@@ -161,7 +161,7 @@ export class ClientSession extends LinkSession<ClientStream> {
   drain(): void {
     if (this.draining) return;
     this.beginDrain();
-    this.options.onDrain?.();
+    this.tell(() => this.options.onDrain?.());
     if (this.ready) this.out.request();
   }
 
@@ -187,7 +187,8 @@ export class ClientSession extends LinkSession<ClientStream> {
       loopDelayMs: readU32(bytes, start + 4) / 1000,
       workers: readU32(bytes, start + 8),
     };
-    this.options.onStatus?.(this.status);
+    const { status } = this;
+    this.tell(() => this.options.onStatus?.(status));
     return !this.isClosed;
   }
 

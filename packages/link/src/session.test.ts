@@ -171,6 +171,29 @@ describe("liveness and bounds", () => {
     expect(closed).toEqual(["timeout"]);
   });
 
+  test("an owner that throws loses nothing of what comes behind", () => {
+    const errors: unknown[] = [];
+    const fail = (): never => {
+      throw new TypeError("of the owner's");
+    };
+    const answers: number[] = [];
+    const pipe = new Pipe(
+      (exchange) => exchange.respond(200, [], ""),
+      { onError: (error) => errors.push(error), onReady: fail, onStatus: fail, onDrain: fail, onClosed: fail },
+      {},
+    );
+    pipe.settle();
+    pipe.client.open(requestOf(), null, true, { ...SILENT, onResponse: (status) => answers.push(status) });
+    pipe.turn("client");
+    // STATUS and the answer come in one chunk.
+    pipe.server.reportStatus(1, 1, 1);
+    pipe.settle();
+    expect(answers).toEqual([200]);
+    pipe.server.drain();
+    pipe.settle();
+    expect([errors.length, pipe.client.isClosed]).toEqual([4, true]);
+  });
+
   test("STATUS arrives", () => {
     const pipe = new Pipe(() => {});
     pipe.settle();

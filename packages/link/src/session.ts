@@ -29,7 +29,7 @@ export interface SessionOptions {
   readonly onReady?: (peer: PeerHello) => void;
   /** The link is over, once. Undefined: orderly. Streams were told before. */
   readonly onClosed?: (error: LinkError | undefined) => void;
-  /** An observer or handler threw; its stream was reset. */
+  /** An observer or handler threw, and its stream was reset; or one of the other callbacks did. Must not throw. */
   readonly onError?: (error: unknown) => void;
 }
 
@@ -264,8 +264,8 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
     this.streams.clear();
     this.out.drop();
     this.#closeError = error;
-    this.options.onClosed?.(error);
-    for (const callback of this.#closeCallbacks.splice(0)) callback(error);
+    this.tell(() => this.options.onClosed?.(error));
+    for (const callback of this.#closeCallbacks.splice(0)) this.tell(() => callback(error));
   }
 
   onOversized(type: number, length: number): void {
@@ -325,7 +325,7 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
     this.frameLimit = this.limits.maxFrame;
     this.#state = "ready";
     this.onHandshake();
-    this.options.onReady?.(peer);
+    this.tell(() => this.options.onReady?.(peer));
     return !this.isClosed;
   }
 
@@ -377,6 +377,15 @@ export abstract class LinkSession<Stream extends LinkStream = LinkStream> implem
       run(stream);
     } catch (error) {
       this.observerThrew(stream, error);
+    }
+  }
+
+  /** Calls the owner of the link: what it throws must not leave a chunk half read. */
+  protected tell(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.options.onError?.(error);
     }
   }
 

@@ -14,6 +14,7 @@ import { LinkError } from "./error.ts";
 import type { ServerSession } from "./server.ts";
 import { acceptLink, type ClientLinkOptions, connectLink, drainLink, type ServerLinkOptions } from "./socket.ts";
 import { requestOf } from "./test-rig.ts";
+import { Dice } from "./test-script.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
 
@@ -243,3 +244,95 @@ test("the snippet of the README runs and says what it says", async () => {
     await rm(file, { force: true });
   }
 });
+
+test.each(["unix", "tcp"] as const)(
+  "bodies both ways, resets in the middle and small windows leave the link over %s in order",
+  async (kind) => {
+    const seed = Number(process.env["PORTICO_SEED"] ?? Date.now() % 1_000_000);
+    console.log(`link stress over ${kind}: PORTICO_SEED=${seed}`);
+    const dice = new Dice(seed);
+    const limits = { window: 16_384, maxWindow: 50_000, growth: 200_000 };
+    const closed: (LinkError | undefined)[] = [];
+    const { client, server, ready } = await pair(
+      kind,
+      (exchange) => {
+        echo(exchange);
+        const observer = exchange.observer!;
+        const limit = dice.chance(0.15) ? dice.below(300_000) : Infinity;
+        let got = 0;
+        exchange.observer = {
+          onData(chunk) {
+            got += chunk.length;
+            if (got > limit) exchange.abort("reset");
+            else observer.onData(chunk);
+          },
+          onEnd: (trailers) => observer.onEnd(trailers),
+          onDrain: () => observer.onDrain(),
+          onFinish() {},
+          onAbort() {},
+        };
+      },
+      { limits, onClosed: (error) => closed.push(error) },
+      { limits },
+    );
+    await ready;
+    const pattern = Buffer.from(Array.from({ length: 300_000 }, (_, index) => (index * 31) ^ (index >> 8)));
+    const outcomes = { whole: 0, reset: 0, left: 0 };
+    const wrong: string[] = [];
+    const one = (): Promise<void> => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const size = dice.below(pattern.length);
+      const leaveAt = dice.chance(0.15) ? dice.below(size) : Infinity;
+      let got = 0;
+      let sent = 0;
+      let over = false;
+      const settle = (outcome: keyof typeof outcomes): void => {
+        if (over) return;
+        over = true;
+        outcomes[outcome]++;
+        resolve();
+      };
+      const take = (chunk: Uint8Array): void => {
+        if (Buffer.compare(chunk, pattern.subarray(got, got + chunk.length)) !== 0) wrong.push(`other bytes at ${got}`);
+        got += chunk.length;
+        stream.consume(chunk.length);
+        if (got <= leaveAt) return;
+        stream.reset("cancelled");
+        settle("left");
+      };
+      const push = (): void => {
+        while (sent < size) {
+          const part = pattern.subarray(sent, Math.min(size, sent + 1 + dice.below(70_000)));
+          sent += part.length;
+          if (!stream.write(part)) return;
+        }
+        stream.end();
+      };
+      const finish = (): void => {
+        if (!over && got !== size) wrong.push(`${got} bytes instead of ${size}`);
+        settle("whole");
+      };
+      const stream = client.open(request("/", { method: "POST", bodyLength: -1 }), null, false, {
+        onInform() {},
+        onResponse(_status, _headers, body, complete) {
+          if (body !== null) take(body);
+          if (complete) finish();
+        },
+        onData: take,
+        onEnd: finish,
+        onDrain: push,
+        onReset: () => settle("reset"),
+      });
+      push();
+      return promise;
+    };
+    const loop = async (): Promise<void> => {
+      for (let count = 0; count < 15; count++) await one();
+    };
+    await Promise.all(Array.from({ length: 40 }, loop));
+    expect(closed).toEqual([]);
+    expect(outcomes.whole + outcomes.reset + outcomes.left).toBe(600);
+    expect(Math.min(outcomes.whole, outcomes.reset, outcomes.left)).toBeGreaterThan(10);
+    await expect.poll(async () => [client.inFlight, (await server).inFlight]).toEqual([0, 0]);
+  },
+);
