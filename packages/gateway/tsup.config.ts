@@ -14,5 +14,7 @@ export default defineConfig({
     "src/reference.ts",
     "src/address.ts",
     "src/read-into.ts",
+    "src/access-line.ts",
+    "src/watched-exchange.ts",
   ],
 });

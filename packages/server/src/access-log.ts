@@ -1,19 +1,10 @@
-/** One JSON line per request, where it was asked for. Wraps the exchange to see what is answered. */
+/** One line per request, where it was asked for. What is in it: `@portico/gateway/access-line`. */
 import { closeSync, openSync } from "node:fs";
-import type {
-  AbortReason,
-  Exchange,
-  ExchangeFacts,
-  ExchangeHandler,
-  ExchangeObserver,
-  HeaderList,
-  RequestHead,
-  WholeBody,
-} from "@portico/gateway/exchange";
+import { combinedLine, jsonLine, roundMs } from "@portico/gateway/access-line";
 import type { destination } from "pino";
 import { PorticoServerError } from "./error.ts";
 import { pino } from "./lazy-pino.ts";
-import { observeEnd } from "./observed.ts";
+import type { OnServed } from "./served-exchange.ts";
 
 const STDOUT_FD = 1;
 /** Bytes gathered before they are written: one system call for some 30 lines. */
@@ -27,14 +18,14 @@ const FLUSH_MS = 1_000;
 export class AccessLog {
   readonly #sink: ReturnType<typeof destination>;
   readonly #file: string;
-  readonly #worker: number;
   readonly #timer: NodeJS.Timeout;
+  /** Writes the line of an exchange that has ended. */
+  readonly onServed: OnServed;
 
   /** @throws PorticoServerError `config` where the file cannot be written */
-  constructor(file: string, worker: number) {
+  constructor(file: string, format: "json" | "combined", worker: number) {
     if (file !== "-") checkWritable(file);
     this.#file = file;
-    this.#worker = worker;
     this.#sink = pino().destination({
       ...(file === "-" ? { fd: STDOUT_FD } : { dest: file }),
       sync: false,
@@ -43,13 +34,18 @@ export class AccessLog {
     });
     this.#sink.on("error", () => {}); // a full disk must not end the worker
     this.#timer = setInterval(() => this.#sink.flush(), FLUSH_MS).unref();
-  }
-
-  watch(handler: ExchangeHandler): ExchangeHandler {
-    return (exchange) => {
-      const logged = new LoggedExchange(exchange);
-      observeEnd(logged, handler, (reason) => this.#write(logged, reason));
-    };
+    this.onServed =
+      format === "combined"
+        ? (exchange, _ending, durationMs) => void this.#sink.write(combinedLine(exchange, durationMs))
+        : (exchange, ending, durationMs) =>
+            void this.#sink.write(
+              jsonLine(
+                exchange,
+                ending,
+                durationMs,
+                `,"queuedMs":${roundMs(exchange.facts.queuedMs)},"worker":${worker}`,
+              ),
+            );
   }
 
   reopen(): void {
@@ -59,27 +55,6 @@ export class AccessLog {
   close(): void {
     clearInterval(this.#timer);
     this.#sink.flushSync();
-  }
-
-  #write(exchange: LoggedExchange, reason: AbortReason | undefined): void {
-    const { head, facts } = exchange;
-    const now = Date.now();
-    const line = {
-      time: new Date(now).toISOString(),
-      id: facts.id,
-      client: facts.client.address,
-      method: head.method,
-      authority: head.authority,
-      target: head.target,
-      version: head.version,
-      status: exchange.status,
-      bytes: exchange.bytes,
-      ms: now - facts.receivedAt,
-      queuedMs: facts.queuedMs,
-      worker: this.#worker,
-      aborted: reason,
-    };
-    this.#sink.write(`${JSON.stringify(line)}\n`);
   }
 }
 
@@ -93,69 +68,5 @@ function checkWritable(file: string): void {
       `accessLog ${file}: ${error instanceof Error ? error.message : String(error)}`,
       { cause: error },
     );
-  }
-}
-
-/** Passes everything on, and remembers the status and how many body bytes were handed over. */
-class LoggedExchange implements Exchange {
-  /** Of the final response; 0: none was begun. */
-  status = 0;
-  bytes = 0;
-  readonly #inner: Exchange;
-
-  constructor(inner: Exchange) {
-    this.#inner = inner;
-  }
-
-  get head(): RequestHead {
-    return this.#inner.head;
-  }
-  get facts(): ExchangeFacts {
-    return this.#inner.facts;
-  }
-  get started(): boolean {
-    return this.#inner.started;
-  }
-  get ended(): boolean {
-    return this.#inner.ended;
-  }
-  get observer(): ExchangeObserver | undefined {
-    return this.#inner.observer;
-  }
-  set observer(observer: ExchangeObserver | undefined) {
-    this.#inner.observer = observer;
-  }
-  resume(): void {
-    this.#inner.resume();
-  }
-  pause(): void {
-    this.#inner.pause();
-  }
-  inform(status: number, headers: HeaderList): void {
-    this.#inner.inform(status, headers);
-  }
-  respond(status: number, headers: HeaderList, body: WholeBody): void {
-    // Before, because the exchange may end within the call. Where it throws, another answer follows.
-    this.status = status;
-    this.bytes = body === null || this.head.method === "HEAD" ? 0 : Buffer.byteLength(body);
-    this.#inner.respond(status, headers, body);
-  }
-  start(status: number, headers: HeaderList): void {
-    this.status = status;
-    this.#inner.start(status, headers);
-  }
-  write(chunk: Uint8Array | string): boolean {
-    this.bytes += Buffer.byteLength(chunk);
-    return this.#inner.write(chunk);
-  }
-  end(trailers?: HeaderList): void {
-    this.#inner.end(trailers);
-  }
-  upgrade(status: number, headers: HeaderList): void {
-    this.status = status;
-    this.#inner.upgrade(status, headers);
-  }
-  abort(reason: AbortReason): void {
-    this.#inner.abort(reason);
   }
 }

@@ -4,6 +4,7 @@ import { parseCommandLine, splitWords } from "./command.ts";
 import type { CommandLine } from "./command.ts";
 import { loadConfiguration } from "./configuration.ts";
 import type { ConfigurationSources } from "./configuration.ts";
+import { isDaemon, startDaemon, tellFailed } from "./daemon.ts";
 import { PorticoServerError } from "./error.ts";
 import { packageVersion } from "./package-version.ts";
 import { configurationJson, printableConfiguration } from "./print-configuration.ts";
@@ -41,6 +42,7 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<num
       return 0;
     }
     case "serve":
+      if (config.daemon && !isDaemon(env)) return await startDaemon(config.logFile !== "-");
       return await serve(config, sources);
     default:
       return line.action satisfies never;
@@ -58,10 +60,12 @@ function sourcesOf(line: CommandLine, extra: CommandLine, env: NodeJS.ProcessEnv
 }
 
 function complain(error: unknown): number {
-  if (error instanceof PorticoServerError) {
-    process.stderr.write(`portico-server: ${error.message}${error.detail === undefined ? "" : `\n${error.detail}`}\n`);
-    return error.exitCode;
-  }
-  process.stderr.write(`portico-server: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-  return 1;
+  const known = error instanceof PorticoServerError;
+  const text = known
+    ? `portico-server: ${error.message}${error.detail === undefined ? "" : `\n${error.detail}`}\n`
+    : `portico-server: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
+  const exitCode = known ? error.exitCode : 1;
+  process.stderr.write(text);
+  tellFailed(text, exitCode);
+  return exitCode;
 }

@@ -1,17 +1,17 @@
 /** The master's listening sockets: bound from the configuration, changed by a reload, closed at the end. */
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
-import { resolve } from "node:path";
-import { BoundListener, parseAddress, SupervisorError } from "@portico/supervisor";
-import type { ListenAddress } from "@portico/supervisor";
+import { BoundListener, SupervisorError } from "@portico/supervisor";
+import { type BindRequest, readBind } from "./bind.ts";
 import { PorticoServerError } from "./error.ts";
+import { socketOwner } from "./privileges.ts";
 import type { ResolvedConfig } from "./settings.ts";
-import { TLS_IS_THE_FRONTS_JOB } from "./tls.ts";
 
 /** One setting of `bind` with what was bound for it. */
 interface Binding {
   /** As written; a reload keeps what is written the same. */
   readonly key: string;
+  readonly proxyProtocol: boolean;
   readonly listeners: readonly BoundListener[];
 }
 
@@ -41,19 +41,18 @@ export class Listeners {
   /**
    * Binds what `config` names and was not bound yet; nothing is given up. Call `commit` when the workers that inherit
    * it are up, or `abandon`.
-   * @throws PorticoServerError `address`, `bind`; what was bound for this call is closed again then
+   * @throws PorticoServerError `address`, `bind`, `identity`; what was bound for this call is closed again then
    */
   async prepare(config: ResolvedConfig): Promise<PreparedListeners> {
-    const addresses = config.bind.map((text) => ({ text, address: readAddress(text, config, this.#cwd) }));
-    const options = { backlog: config.backlog, mode: Number.parseInt(config.socketMode, 8) };
+    const requests = config.bind.map((text) => readBind(text, config, this.#cwd));
     const fresh: Binding[] = [];
     const bindings: Binding[] = [];
     try {
-      for (const { text, address } of addresses) {
-        const key = `${text} ${config.socketMode}`;
+      for (const request of requests) {
+        const key = JSON.stringify(request);
         let binding = this.#bindings.find((candidate) => candidate.key === key);
         if (binding === undefined) {
-          binding = { key, listeners: await BoundListener.bindAll(address, options) };
+          binding = { key, proxyProtocol: request.proxyProtocol, listeners: await bindAll(request, config.reusePort) };
           fresh.push(binding);
         }
         bindings.push(binding);
@@ -64,6 +63,9 @@ export class Listeners {
     }
     return {
       inherited: inheritedOf(bindings),
+      proxied: bindings
+        .filter(({ proxyProtocol }) => proxyProtocol)
+        .flatMap(({ listeners }) => listeners.map(({ url }) => url)),
       commit: () => this.#commit(bindings),
       abandon: () => closeAll(fresh),
     };
@@ -108,32 +110,21 @@ export class Listeners {
 /** Sockets that are bound and wait for a decision. */
 export interface PreparedListeners {
   readonly inherited: readonly BoundListener[];
+  /** URLs of those whose connections begin with a PROXY protocol header. */
+  readonly proxied: readonly string[];
   commit(): Promise<void>;
   abandon(): Promise<void>;
 }
 
 /** Reads every address of `bind`, and refuses a link over TCP without a secret. Binds nothing. */
 export function checkAddresses(config: ResolvedConfig, cwd: string): void {
-  for (const text of config.bind) readAddress(text, config, cwd);
+  for (const text of config.bind) readBind(text, config, cwd);
 }
 
-function readAddress(text: string, config: ResolvedConfig, cwd: string): ListenAddress {
-  if (/^(https|wss?|tls|ssl):/i.test(text))
-    throw new PorticoServerError("address", `bind ${text}: ${TLS_IS_THE_FRONTS_JOB}`);
-  let address: ListenAddress;
-  try {
-    address = parseAddress(text);
-  } catch (error) {
-    throw new PorticoServerError("address", `bind ${text}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
-  }
-  if (address.protocol === "link" && address.kind !== "unix" && config.linkSecret === undefined)
-    throw new PorticoServerError(
-      "address",
-      `bind ${text}: a link over TCP needs a shared secret: set PORTICO_LINK_SECRET, --link-secret-file, or linkSecret in the configuration`,
-    );
-  return address.kind === "unix" ? { ...address, path: resolve(cwd, address.path) } : address;
+async function bindAll(request: BindRequest, reusePort: boolean): Promise<BoundListener[]> {
+  const { address, mode, backlog } = request;
+  const owner = address.kind === "unix" ? await socketOwner(request.owner) : undefined;
+  return await BoundListener.bindAll(address, { mode, backlog, reusePort, ...(owner && { owner }) });
 }
 
 function asBindError(error: unknown): PorticoServerError {

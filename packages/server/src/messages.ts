@@ -1,6 +1,8 @@
 /** What the server's master and its workers say to each other, beyond what the supervisor's protocol says. Plain data. */
+import type { Identity } from "@portico/supervisor";
 import type { FunctionInterface } from "./application-kind.ts";
 import type { LogOptions } from "./log.ts";
+import type { WorkerReport } from "./metrics/registry.ts";
 import type { ModuleSpecifier } from "./module-specifier.ts";
 import type { RequestUnderWay } from "./under-way.ts";
 
@@ -20,8 +22,19 @@ export interface WorkerInit {
   readonly linkSecret: string | undefined;
   /** `FOLDER=LOCATION` of the front. */
   readonly accel: readonly string[];
+  /** Who the worker becomes before it loads the application; undefined: as the master. */
+  readonly identity: Identity | undefined;
+  /** Where compiled code is kept, for a worker that becomes somebody else; others have it from their environment. */
+  readonly compileCache: string | undefined;
+  /** URLs of the listeners whose connections begin with a PROXY protocol header. */
+  readonly proxied: readonly string[];
   /** Path, `-` for standard output, undefined: none. */
   readonly accessLog: string | undefined;
+  readonly accessLogFormat: "json" | "combined";
+  /** `--reload`: loaded files are told, failures are shown in the browser. */
+  readonly development: boolean;
+  /** Statuses and durations are counted, and told every second. */
+  readonly metrics: boolean;
   readonly name: string;
   readonly log: LogOptions;
   readonly retirement: RetirementLimits;
@@ -43,6 +56,8 @@ export type ToWorker =
   /** A connection of the link comes with this message; `secret`: it must prove that it knows the shared one; `unixPath`: where it came in, if on a unix socket. */
   | { readonly kind: "link"; readonly secret: boolean; readonly unixPath: string | undefined }
   | { readonly kind: "reopen-logs" }
+  /** With `--reload`: what is on the disk now does not come up. */
+  | { readonly kind: "broken"; readonly text: string }
   /** For a person; `number` comes back with the answer. */
   | { readonly kind: "ask"; readonly number: number; readonly question: WorkerQuestion }
   /** A connection of a sibling's link comes with this message. */
@@ -63,6 +78,10 @@ export type FromWorker =
   | { readonly kind: "introduce"; readonly to: number }
   /** The worker takes no new connections any more, and will exit. */
   | { readonly kind: "leaving" }
+  /** With `--reload`: files that were loaded. */
+  | { readonly kind: "files"; readonly files: readonly string[] }
+  /** What it has counted so far, where it counts. */
+  | { readonly kind: "counts"; readonly report: WorkerReport }
   /** To a question; `failure`: why there is no result. */
   | { readonly kind: "answer"; readonly number: number; readonly result?: unknown; readonly failure?: string };
 

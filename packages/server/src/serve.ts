@@ -1,14 +1,17 @@
 /** The command that serves: the master with everything around it that a program needs, from its start to its end. */
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { SignalQueue } from "@portico/supervisor";
+import { tellReady } from "./daemon.ts";
 import { loadConfiguration } from "./configuration.ts";
 import type { ConfigurationSources } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
 import { openLog, type ServerLog } from "./log.ts";
+import { makeLogFiles, workerIdentity } from "./privileges.ts";
 import { startServer } from "./server.ts";
 import type { RunningServer } from "./server.ts";
 import type { ResolvedConfig } from "./settings.ts";
-import { openSurroundings } from "./surroundings.ts";
+import type { FileWatch } from "./watch-files.ts";
+import { openSurroundings, type Surroundings } from "./surroundings.ts";
 
 const NAME = "portico-server";
 
@@ -20,6 +23,7 @@ type StopMode = "graceful" | "quick" | "kill";
  */
 export async function serve(config: ResolvedConfig, sources: ConfigurationSources): Promise<number> {
   const name = config.name ?? NAME;
+  makeLogFiles(config, await workerIdentity(config));
   const files = openLog(
     { level: config.logLevel, file: config.logFile, format: config.logFormat },
     { name, pid: process.pid },
@@ -33,6 +37,7 @@ export async function serve(config: ResolvedConfig, sources: ConfigurationSource
     reload: () => program.reload("command"),
     stop: (mode) => program.stop(mode, "command"),
   });
+  program.manager = around.manager;
   const signals = program.answerSignals();
   try {
     return await program.run();
@@ -45,10 +50,12 @@ export async function serve(config: ResolvedConfig, sources: ConfigurationSource
 /** The server with what the command knows of it: the sources of its configuration, its logs, whether it is to end. */
 class Program {
   server: RunningServer | undefined;
+  manager: Surroundings["manager"];
   readonly #name: string;
   readonly #sources: ConfigurationSources;
   readonly #files: ServerLog;
   #config: ResolvedConfig;
+  #watch: FileWatch | undefined;
   #stopping: StopMode | undefined;
   readonly #end = Promise.withResolvers<void>();
 
@@ -66,16 +73,34 @@ class Program {
         name: this.#name,
         log,
         onStarting: (master) => (this.server = master),
+        ...(this.#config.reload && { onFiles: await this.#watchFiles(this.#config) }),
       });
-      if (this.#stopping === undefined)
-        log.info({ addresses: this.server.addresses }, readyLine(this.server, this.#config));
+      if (this.#stopping === undefined) {
+        const line = readyLine(this.server, this.#config);
+        log.info({ addresses: this.server.addresses }, line);
+        this.manager?.ready(line);
+        tellReady();
+      }
       await this.#end.promise;
       return 0;
     } catch (error) {
       if (this.#stopping === undefined) throw error;
       await this.server?.stop(this.#stopping);
       return 0;
+    } finally {
+      this.#watch?.close();
     }
+  }
+
+  /** `--reload`. What is told of is watched from then on. */
+  async #watchFiles({ reloadExtra }: ResolvedConfig): Promise<(files: readonly string[]) => void> {
+    const { FileWatch } = await import("./watch-files.ts");
+    const { cwd, file } = this.#sources;
+    const watch = new FileWatch((changed) => void this.reload(`${changed} changed`).catch(() => {}), this.#files.log);
+    this.#watch = watch;
+    watch.add(reloadExtra.map((path) => resolve(cwd, path)));
+    if (file !== undefined) watch.add([resolve(cwd, file)]);
+    return (files) => watch.add(files);
   }
 
   answerSignals(): SignalQueue {
@@ -92,8 +117,8 @@ class Program {
       SIGTTIN: () => this.#step(1),
       SIGTTOU: () => this.#step(-1),
       SIGUSR1: () => {
+        this.server?.reopenLogs(); // first: it makes files that the workers may write to
         this.#files.reopen();
-        this.server?.reopenLogs();
         log.info("logs reopened");
       },
     });
@@ -101,6 +126,7 @@ class Program {
 
   /** @param asked who wants it, for the log */
   async stop(mode: StopMode, asked: string): Promise<void> {
+    if (this.#stopping === undefined) this.manager?.stopping();
     this.#stopping = mode;
     this.#files.log.info({ signal: asked, mode }, `${asked}: ${mode} stop`);
     await this.server?.stop(mode);
@@ -112,6 +138,7 @@ class Program {
     const { log } = this.#files;
     if (this.server === undefined) throw new PorticoServerError("control", "the server is not up yet");
     log.info(`${asked}: reload`);
+    this.manager?.reloading();
     try {
       const { config } = await loadConfiguration(this.#sources);
       await this.server.reload(config);
@@ -121,7 +148,11 @@ class Program {
     } catch (error) {
       const detail = error instanceof PorticoServerError ? error.detail : undefined;
       log.error({ detail }, `reload failed, the old workers stay: ${messageOf(error)}`);
+      if (this.#config.reload)
+        this.server.showBroken(`${messageOf(error)}${detail === undefined ? "" : `\n\n${detail}`}`);
       throw error;
+    } finally {
+      this.manager?.ready(readyLine(this.server, this.#config));
     }
   }
 

@@ -9,15 +9,18 @@ import { fileURLToPath } from "node:url";
 import type { Logger } from "@portico/gateway";
 import { ProcessGroup } from "@portico/supervisor";
 import { compileCacheFolder } from "@portico/supervisor/compile-cache";
-import type { ChildHandle, StackReport } from "@portico/supervisor";
+import type { ChildHandle, Identity, StackReport } from "@portico/supervisor";
 import { checkConfiguration, restartOnlyChanges } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
 import { LinkDispatcher } from "./link-dispatch.ts";
 import { checkAddresses, Listeners } from "./listeners.ts";
+import type { PreparedListeners } from "./listeners.ts";
 import { openLog } from "./log.ts";
 import type { ServerLog } from "./log.ts";
 import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion, WorkerResults } from "./messages.ts";
+import { MetricsRegistry, type MetricsSnapshot } from "./metrics/registry.ts";
 import { resolveModule } from "./module-specifier.ts";
+import { makeLogFiles, workerIdentity } from "./privileges.ts";
 import type { ResolvedConfig, ServerConfig } from "./settings.ts";
 import { trustTest } from "./trust.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
@@ -40,6 +43,8 @@ export interface ServerOptions {
   readonly listen?: boolean;
   /** Gets the server before it is up, so that a signal can stop a start. */
   readonly onStarting?: (server: RunningServer) => void;
+  /** With `reload` set: files that the application has loaded. */
+  readonly onFiles?: (files: readonly string[]) => void;
 }
 
 /** One worker process as the master sees it. */
@@ -95,6 +100,8 @@ export interface RunningServer {
     question: Extract<WorkerQuestion, { what: What }>,
     waitMs?: number,
   ): Promise<WorkerResults[What]>;
+  /** What the workers have counted, and what became of them. Statuses and durations where `metrics` or `statsd` is set. */
+  metrics(): MetricsSnapshot;
   /** Workers off (SIGWINCH): all leave in order, connections wait in the backlog. `reload` brings them back. */
   suspend(): Promise<void>;
   /**
@@ -109,6 +116,8 @@ export interface RunningServer {
    */
   stop(mode?: "graceful" | "quick" | "kill"): Promise<void>;
   workers(): WorkerInfo[];
+  /** With `reload` set: workers show this to browsers, until they are replaced. */
+  showBroken(text: string): void;
   /** Opens log files anew, here and in the workers. */
   reopenLogs(): void;
 }
@@ -124,13 +133,19 @@ const NEVER_MS = 2 ** 31 - 1;
  * @throws PorticoServerError with the exit code that a command should end with; nothing is left running then
  */
 export async function startServer(config: ServerConfig, options: ServerOptions = {}): Promise<RunningServer> {
-  const server = new Master(checkConfiguration(config, "configuration"), options);
+  const checked = checkConfiguration(config, "configuration");
+  // Not waited for where nobody is named: who starts a server may stop it at once.
+  const named = checked.user !== undefined || checked.group !== undefined;
+  const identity = named ? await workerIdentity(checked) : undefined;
+  makeLogFiles(checked, identity);
+  const server = new Master(checked, options, identity);
   options.onStarting?.(server);
   await server.start(options.listen ?? true);
   return server;
 }
 
 class Master implements RunningServer {
+  readonly #options: ServerOptions;
   readonly #cwd: string;
   readonly #name: string;
   readonly #files: ServerLog;
@@ -140,15 +155,20 @@ class Master implements RunningServer {
   readonly #links: LinkDispatcher;
   readonly #answers = new WorkerAnswers();
   readonly #sessions = new SessionRegistry();
+  readonly #metrics = new MetricsRegistry();
   #config: ResolvedConfig;
   #group: ProcessGroup | undefined;
+  /** Of the workers; undefined: as the master's. */
+  readonly #identity: Identity | undefined;
   #stopped: Promise<void> | undefined;
   /** A worker of the start or reload under way has loaded the application. */
   #loaded = false;
   application = "unknown";
 
-  constructor(config: ResolvedConfig, options: ServerOptions) {
+  constructor(config: ResolvedConfig, options: ServerOptions, identity: Identity | undefined) {
     this.#config = config;
+    this.#options = options;
+    this.#identity = identity;
     const cwd = options.cwd ?? process.cwd();
     this.#cwd = config.chdir === undefined ? cwd : resolve(cwd, config.chdir);
     this.#name = options.name ?? "portico-server";
@@ -179,9 +199,10 @@ class Master implements RunningServer {
       entry: fileURLToPath(import.meta.resolve(CHILD_ENTRY)),
       count: workerCount(config),
       listeners: prepared.inherited,
-      init,
+      init: this.#initFor(init, prepared),
+      ...(config.umask !== undefined && { umask: Number.parseInt(config.umask, 8) }),
       cwd: this.#cwd,
-      env: workerEnvironment(config),
+      env: workerEnvironment(config, this.#identity),
       execArgv: [...process.execArgv.filter((flag) => !flag.startsWith("--inspect")), NO_TYPE_WARNING],
       args: [`${this.#name}: worker`],
       readyTimeout: config.bootTimeout * MS,
@@ -193,6 +214,7 @@ class Master implements RunningServer {
       log: this.#startLog.log,
       onMessage: (child, message, handle) => this.#onMessage(child, message as FromWorker, handle),
       onEvent: (event) => {
+        this.#metrics.count(event);
         if (event.type === "ready") this.#links.offer();
       },
     });
@@ -220,7 +242,10 @@ class Master implements RunningServer {
     const prepared = await this.#listeners.prepare(next);
     this.#loaded = false;
     try {
-      await group.reload(init, { listeners: prepared.inherited, env: workerEnvironment(next) });
+      await group.reload(this.#initFor(init, prepared), {
+        listeners: prepared.inherited,
+        env: workerEnvironment(next, this.#identity),
+      });
       await prepared.commit();
       if (workerCount(next) !== workerCount(this.#config) || group.count === 0) await group.scale(workerCount(next));
     } catch (error) {
@@ -272,6 +297,10 @@ class Master implements RunningServer {
     return await this.#answers.ask(child, question, waitMs);
   }
 
+  metrics(): MetricsSnapshot {
+    return this.#metrics.snapshot(this.#group?.children ?? []);
+  }
+
   async suspend(): Promise<void> {
     await this.#running().scale(0);
   }
@@ -300,7 +329,13 @@ class Master implements RunningServer {
     }));
   }
 
+  showBroken(text: string): void {
+    const message: ToWorker = { kind: "broken", text };
+    for (const child of this.#group?.children ?? []) child.send(message);
+  }
+
   reopenLogs(): void {
+    makeLogFiles(this.#config, this.#identity);
     this.#files.reopen();
     const message: ToWorker = { kind: "reopen-logs" };
     for (const child of this.#group?.children ?? []) child.send(message);
@@ -370,9 +405,22 @@ class Master implements RunningServer {
       case "leaving":
         this.#links.leaving(child);
         return;
+      case "files":
+        this.#options.onFiles?.(message.files);
+        return;
+      case "counts":
+        this.#metrics.take(child, message.report);
+        return;
       case "answer":
         this.#answers.take(child, message);
     }
+  }
+
+  /** With what is known only when the sockets are bound. */
+  #initFor(init: WorkerInit, prepared: PreparedListeners): WorkerInit {
+    const identity = this.#identity;
+    const compileCache = identity === undefined ? undefined : compileCacheOf(this.#config, identity);
+    return { ...init, identity, compileCache, proxied: prepared.proxied };
   }
 
   /** @throws PorticoServerError `usage`, `app-missing`, `config` */
@@ -394,7 +442,13 @@ class Master implements RunningServer {
       forwardedAllowIps: config.forwardedAllowIps,
       linkSecret: config.linkSecret,
       accel: config.accel,
-      accessLog: config.accessLog,
+      identity: undefined,
+      compileCache: undefined,
+      proxied: [],
+      accessLog: config.accessLog === undefined ? undefined : logPath(config.accessLog),
+      accessLogFormat: config.accessLogFormat,
+      development: config.reload,
+      metrics: counts(config),
       name: this.#name,
       log: logOptions(config),
       retirement: {
@@ -431,18 +485,49 @@ function reportsOf({ reports, user }: ResolvedConfig): { reports?: string } {
   };
 }
 
-function logOptions(config: ResolvedConfig): WorkerInit["log"] {
-  return { level: config.logLevel, file: config.logFile, format: config.logFormat };
+function counts({ metrics, statsd }: ResolvedConfig): boolean {
+  return metrics !== false || statsd !== undefined;
 }
 
-/** Node reads the compile cache's folder before the first module, so it is given by the environment. */
-function workerEnvironment(config: ResolvedConfig): NodeJS.ProcessEnv {
-  const { compileCache } = config;
+/** As the master sees it: a worker may have another working folder. */
+function logPath(file: string): string {
+  return file === "-" ? file : resolve(file);
+}
+
+function logOptions(config: ResolvedConfig): WorkerInit["log"] {
+  return { level: config.logLevel, file: logPath(config.logFile), format: config.logFormat };
+}
+
+/** What is ours, and not the application's: what shows its environment, or starts programs, would tell it. */
+const OWN_VARIABLES = [
+  "PORTICO_LINK_SECRET",
+  "LISTEN_FDS",
+  "LISTEN_PID",
+  "LISTEN_FDNAMES",
+  "NOTIFY_SOCKET",
+  "WATCHDOG_PID",
+  "WATCHDOG_USEC",
+  "PORTICO_SERVER_DAEMON",
+];
+
+/**
+ * Node reads the compile cache's folder before the first module, so it is given by the environment. Not so where the
+ * worker becomes somebody else: until then it is root, and must run nothing that the other could have written.
+ */
+function workerEnvironment(config: ResolvedConfig, identity: Identity | undefined): NodeJS.ProcessEnv {
   const inherited = { ...process.env };
-  // Ours, and not the application's: what shows its environment, or starts programs, would tell it.
-  delete inherited["PORTICO_LINK_SECRET"];
-  const folder = compileCache === true ? compileCacheFolder() : compileCache;
-  return folder === undefined || folder === false
+  for (const name of OWN_VARIABLES) delete inherited[name];
+  if (identity !== undefined) {
+    delete inherited["NODE_COMPILE_CACHE"];
+    return inherited;
+  }
+  const folder = compileCacheOf(config, undefined);
+  return folder === undefined
     ? { ...inherited, NODE_DISABLE_COMPILE_CACHE: "1" }
     : { ...inherited, NODE_COMPILE_CACHE: folder };
+}
+
+function compileCacheOf({ compileCache }: ResolvedConfig, identity: Identity | undefined): string | undefined {
+  if (compileCache === true) return compileCacheFolder(process.env, identity?.uid);
+  return compileCache === false ? undefined : compileCache;
 }

@@ -6,7 +6,10 @@ import { resolve } from "node:path";
 import type { Logger } from "@portico/gateway";
 import { SupervisorError, writePidFile } from "@portico/supervisor";
 import { PorticoServerError } from "./error.ts";
+import { prometheusText } from "./metrics/prometheus.ts";
+import { MetricsRegistry, type MetricsSnapshot } from "./metrics/registry.ts";
 import type { RunningServer } from "./server.ts";
+import type { ServiceManager } from "./service-manager.ts";
 import type { ResolvedConfig } from "./settings.ts";
 
 /** The program, as its surroundings see it. */
@@ -20,6 +23,8 @@ export interface SurroundedProgram {
 }
 
 export interface Surroundings {
+  /** Told what the program does next, where somebody listens: systemd. */
+  readonly manager: ServiceManager | undefined;
   /** In the reverse order of opening. */
   close(): Promise<void>;
 }
@@ -32,12 +37,42 @@ export async function openSurroundings(config: ResolvedConfig, program: Surround
       const file = await takePidFile(resolve(program.cwd, config.pid));
       open.defer(() => file.remove());
     }
+    if (config.statsd !== undefined || typeof config.metrics === "string") await publishMetrics(config, program, open);
     if (config.control !== false) await listenForCommands(config, program, open);
   } catch (error) {
     await open.disposeAsync();
     throw error;
   }
-  return { close: () => open.disposeAsync() };
+  const manager = await serviceManager(program.log, open);
+  return { manager, close: () => open.disposeAsync() };
+}
+
+async function serviceManager(log: Logger, open: AsyncDisposableStack): Promise<ServiceManager | undefined> {
+  if (!process.env["NOTIFY_SOCKET"]) return undefined;
+  const { ServiceManager: Manager } = await import("./service-manager.ts");
+  const manager = new Manager(log);
+  manager.watch(process.env);
+  open.defer(() => manager.close());
+  return manager;
+}
+
+async function publishMetrics(
+  config: ResolvedConfig,
+  { log, server }: SurroundedProgram,
+  open: AsyncDisposableStack,
+): Promise<void> {
+  const snapshot = (): MetricsSnapshot => server()?.metrics() ?? new MetricsRegistry().snapshot([]);
+  if (typeof config.metrics === "string") {
+    const { serveMetrics } = await import("./metrics/endpoint.ts");
+    const endpoint = await serveMetrics(config.metrics, () => prometheusText(snapshot()));
+    open.defer(() => endpoint.close());
+    log.info({ url: endpoint.url }, `metrics at ${endpoint.url}`);
+  }
+  if (config.statsd !== undefined) {
+    const { sendToStatsd } = await import("./metrics/statsd.ts");
+    const sender = sendToStatsd(config.statsd, config.statsdPrefix, snapshot, log);
+    open.defer(() => sender.close());
+  }
 }
 
 async function listenForCommands(
@@ -54,7 +89,7 @@ async function listenForCommands(
   const target = controlTarget(program.server, () => ({ name, cwd, app: config.app ?? "" }), {
     reload: program.reload,
     stop: program.stop,
-    metrics: () => Promise.reject(new PorticoServerError("control", "metrics are off: start with --metrics")),
+    metrics: (running) => prometheusText(running.metrics()),
   });
   try {
     const path = typeof config.control === "string" ? resolve(cwd, config.control) : defaultControlPath();

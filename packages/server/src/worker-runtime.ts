@@ -2,7 +2,7 @@
  * One worker: loads the application, serves it on the inherited sockets and on the links that the master passes on,
  * and leaves in order.
  */
-import { createRequire } from "node:module";
+import { createRequire, enableCompileCache } from "node:module";
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import type { Logger } from "@portico/gateway";
@@ -16,13 +16,18 @@ import type { ApplicationHost } from "./application-host.ts";
 import { ConcurrencyGate } from "./concurrency.ts";
 import { openLog } from "./log.ts";
 import type { ServerLog } from "./log.ts";
+import type { Development } from "./development.ts";
 import { loadApplication } from "./load.ts";
+import { type Counts, countInto, noCounts } from "./metrics/counts.ts";
 import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion } from "./messages.ts";
 import { usesEngineIo } from "./sessions/engine-io.ts";
 import type { Sessions } from "./sessions/sessions.ts";
 import { Retirement } from "./retirement.ts";
+import { type OnServed, watchServed } from "./served-exchange.ts";
 import { describe } from "./source-line.ts";
-import { trustTest } from "./trust.ts";
+import { become } from "./become.ts";
+import { readProxied } from "./proxied-socket.ts";
+import { type TrustTest, trustTest } from "./trust.ts";
 import { UnderWay } from "./under-way.ts";
 import { PorticoServerError, withDetail } from "./error.ts";
 import { answerQuestion } from "./worker-inspection.ts";
@@ -35,6 +40,8 @@ const LAST_WORDS_MS = 3_000;
 const LAST_WORDS_SHARE = 0.2;
 /** After this share of the time for requests, their signals abort with Shutdown. */
 const INTERRUPT_SHARE = 0.9;
+/** How often the master hears what was counted, milliseconds: what a killed worker takes with it. */
+const COUNTS_MS = 1_000;
 /** Requests that a log line names. */
 const MOST_NAMED = 10;
 
@@ -46,6 +53,8 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   #host: ApplicationHost | undefined;
   #accessLog: AccessLog | undefined;
   #gate: ConcurrencyGate | undefined;
+  #development: Development | undefined;
+  #tellCounts: (() => void) | undefined;
   #http: HttpListener | undefined;
   #links: WorkerLinks | undefined;
   #sessions: Sessions | undefined;
@@ -60,10 +69,15 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   async start(init: WorkerInit, context: ChildContext): Promise<void> {
     this.#init = init;
     this.#context = context;
+    if (init.identity !== undefined) {
+      become(init.identity);
+      if (init.compileCache !== undefined) enableCompileCache(init.compileCache);
+    }
     Object.assign(process.env, init.env);
     process.title = `${init.name}: worker ${context.slot}`;
     this.#files = openLog(init.log, { name: init.name, worker: context.slot, pid: process.pid });
     this.#log = this.#files.log;
+    if (init.development) this.#log = await this.#develop(this.#log);
     process.on("uncaughtException", (error, origin) => this.#crashed(error, origin));
     try {
       this.#host = await this.#load(init, context, this.#log);
@@ -89,6 +103,9 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       case "reopen-logs":
         this.#files?.reopen();
         this.#accessLog?.reopen();
+        return;
+      case "broken":
+        this.#development?.broken(message.text);
         return;
       case "ask":
         void this.#answer(message.number, message.question);
@@ -157,7 +174,10 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       onClosed: () => this.#tell({ kind: "link-closed" }),
       log,
     });
-    for (const listener of context.listeners) this.#servers.push(await this.#accept(listener, this.#http));
+    for (const listener of context.listeners) {
+      const proxied = init.proxied.includes(listener.url) ? trust : undefined;
+      this.#servers.push(await this.#accept(listener, this.#http, proxied));
+    }
   }
 
   /** Sessions of Engine.IO are looked after where the application has loaded it; nobody else pays for that. */
@@ -182,13 +202,57 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     handler = this.#underWay.watch(handler);
     this.#retirement = new Retirement(init.retirement, (reason) => context.retire(reason));
     handler = this.#retirement.watch(handler, Math.random);
-    if (init.accessLog === undefined) return handler;
-    this.#accessLog = new AccessLog(init.accessLog, context.slot);
-    return this.#accessLog.watch(handler);
+    if (this.#development !== undefined) handler = this.#development.watch(handler);
+    const watchers: OnServed[] = [];
+    if (init.accessLog !== undefined) {
+      this.#accessLog = new AccessLog(init.accessLog, init.accessLogFormat, context.slot);
+      watchers.push(this.#accessLog.onServed);
+    }
+    if (init.metrics) watchers.push(countInto(this.#startCounting()));
+    return watchServed(handler, watchers);
   }
 
-  #accept({ fd, backlog }: InheritedListener, http: HttpListener): Promise<Server> {
-    const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => http.attach(socket));
+  /** What goes wrong in a request is in the log with the request's id: from there it is taken for the browser. */
+  async #develop(log: Logger): Promise<Logger> {
+    const [{ Development }, { watchLoading }] = await Promise.all([
+      import("./development.ts"),
+      import("./loaded-files.ts"),
+    ]);
+    const development = new Development();
+    this.#development = development;
+    watchLoading((files) => this.#tell({ kind: "files", files }));
+    return {
+      ...log,
+      error(fields: object | string, message?: string): void {
+        const { err, id } = fields as { err?: unknown; id?: unknown };
+        if (typeof id === "string" && err !== undefined) development.report(id, err);
+        log.error(fields as object, message);
+      },
+    };
+  }
+
+  #startCounting(): Counts {
+    const counts = noCounts();
+    this.#tellCounts = () =>
+      this.#tell({
+        kind: "counts",
+        report: { counts, inFlight: this.#underWay.size, heapUsed: process.memoryUsage().heapUsed },
+      });
+    setInterval(this.#tellCounts, COUNTS_MS).unref();
+    return counts;
+  }
+
+  /** @param proxied whom to believe a PROXY protocol header, where connections begin with one */
+  #accept({ fd, backlog }: InheritedListener, http: HttpListener, proxied: TrustTest | undefined): Promise<Server> {
+    const refused = (peer: string, why: string): void =>
+      this.#log?.warn({ peer }, `connection from ${peer} closed: ${why}`);
+    const attach = http.attach.bind(http);
+    const server = createServer(
+      { noDelay: true, allowHalfOpen: true },
+      proxied === undefined
+        ? (socket) => http.attach(socket)
+        : (socket) => readProxied(socket, proxied, attach, refused),
+    );
     return new Promise((resolve, reject) => {
       server.once("error", reject);
       server.listen({ fd, backlog }, () => {
@@ -223,6 +287,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
       this.#log?.error({ err: error }, `shutdown failed: ${describe(error)}`);
     }
     this.#accessLog?.close();
+    this.#tellCounts?.();
   }
 
   /** A program that listens to uncaughtException itself has decided to go on, as it could without us. */

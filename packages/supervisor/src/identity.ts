@@ -6,6 +6,8 @@ import { SupervisorError } from "./errors.ts";
 export interface Identity {
   readonly uid: number;
   readonly gid: number;
+  /** Name of the user, who may be in more groups than `gid`; undefined for a number that nobody has. */
+  readonly user?: string | undefined;
 }
 
 const run = promisify(execFile);
@@ -25,10 +27,15 @@ async function groupId(group: string): Promise<number> {
   return Number(entry.split(":")[2]);
 }
 
+/** The user's name, for its supplementary groups; undefined for a number that nobody has. */
+async function userName(user: string): Promise<string | undefined> {
+  return NUMBER.test(user) ? await ask("id", ["-un", "--", user], user).catch(() => undefined) : user;
+}
+
 /** Looks a user and a group up, by name or number; without a group, the user's own. Throws {@link SupervisorError} `identity_unknown`. */
 export async function findIdentity(user: string, group?: string): Promise<Identity> {
   const what = `the user "${user}"`;
   const uid = NUMBER.test(user) ? Number(user) : Number(await ask("id", ["-u", "--", user], what));
   const gid = group === undefined ? Number(await ask("id", ["-g", "--", user], what)) : await groupId(group);
-  return { uid, gid };
+  return { uid, gid, user: await userName(user) };
 }

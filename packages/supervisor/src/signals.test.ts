@@ -99,8 +99,9 @@ test("a pid file names this process, yields to a running one only, and is remove
 });
 
 test("users and groups are found by name and number", async () => {
-  expect(await findIdentity("root")).toEqual({ uid: 0, gid: 0 });
-  expect(await findIdentity("0", "0")).toEqual({ uid: 0, gid: 0 });
+  expect(await findIdentity("root")).toEqual({ uid: 0, gid: 0, user: "root" });
+  expect(await findIdentity("0", "0")).toEqual({ uid: 0, gid: 0, user: "root" });
+  expect(await findIdentity("54321", "0")).toEqual({ uid: 54_321, gid: 0, user: undefined });
   await expect(findIdentity("no-such-user-here")).rejects.toMatchObject({ code: "identity_unknown" });
   await expect(findIdentity("root", "no-such-group")).rejects.toMatchObject({ code: "identity_unknown" });
 });

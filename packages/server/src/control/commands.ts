@@ -51,7 +51,10 @@ export const COMMANDS: Readonly<Record<ControlCommand, CommandRow>> = {
     about:
       "Takes a heap snapshot of a worker (`.heapsnapshot`). The worker stands still meanwhile, for seconds per gigabyte; the hang watch waits for it.",
   },
-  metrics: { about: "The metrics, in Prometheus's text format." },
+  metrics: {
+    about:
+      "The metrics, in Prometheus's text format: what became of workers, and with `metrics` or `statsd` set, statuses and durations.",
+  },
 };
 
 export function isControlCommand(word: string | undefined): word is ControlCommand {

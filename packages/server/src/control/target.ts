@@ -16,7 +16,7 @@ export interface ControlActions {
   reload(): Promise<void>;
   /** Resolves when nothing is left. */
   stop(mode: "graceful" | "quick"): Promise<void>;
-  metrics(): Promise<string>;
+  metrics(server: RunningServer): string;
 }
 
 export interface ServerFacts {
@@ -75,7 +75,7 @@ export function controlTarget(
       const { pid } = workerOf(running(), id);
       return { id, pid, ...(await running().ask(pid, { what: "heap", file: question.file })) };
     },
-    metrics: async () => ({ text: await actions.metrics() }),
+    metrics: () => Promise.resolve({ text: actions.metrics(running()) }),
   };
 }
 
