@@ -283,7 +283,7 @@ test("logs: to a file, reopened on USR1; the application's own lines carry the r
     method: "GET",
     target: "/log",
     status: 200,
-    bytes: 6,
+    bytesOut: 6,
     worker: 1,
   });
   writeFileSync(log, "");

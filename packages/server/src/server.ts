@@ -212,6 +212,9 @@ class Master implements RunningServer {
       probation: config.probation * MS,
       ...reportsOf(config),
       log: this.#startLog.log,
+      ...(config.captureOutput && {
+        onOutput: (child, stream, line) => this.#log.info({ worker: child.slot, pid: child.pid, stream }, line),
+      }),
       onMessage: (child, message, handle) => this.#onMessage(child, message as FromWorker, handle),
       onEvent: (event) => {
         this.#metrics.count(event);
