@@ -66,9 +66,20 @@ describe.skipIf(process.geteuid?.() !== 0)("started as root", () => {
     const log = join(folder, "identity.log");
     const access = join(folder, "identity.access");
     await using server = await start([
-      ...["--user", "www-data", "--umask", "027", "-e", "COLOUR=green", "-w", "2"],
-      ...["-b", "127.0.0.77:80", "-b", `unix:${join(folder, "owned.sock")}?mode=0600&owner=nobody`],
-      ...["--access-log", access],
+      "--user",
+      "www-data",
+      "--umask",
+      "027",
+      "-e",
+      "COLOUR=green",
+      "-w",
+      "2",
+      "-b",
+      "127.0.0.77:80",
+      "-b",
+      `unix:${join(folder, "owned.sock")}?mode=0600&owner=nobody`,
+      "--access-log",
+      access,
     ]);
     const uid = uidOf("www-data");
     const expected = { uid, gid: uid, groups: [uid], umask: 0o027, colour: "green", secrets: [] };
