@@ -1,5 +1,5 @@
 import { CLASS, VALUE } from "./characters.ts";
-import type { MessageLimits } from "./limits.ts";
+import { DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
 import type { Rule } from "./rules.ts";
 
 const SIZE = 0;
@@ -22,23 +22,20 @@ const EXTENSIONS =
 export class ChunkFraming {
   /** Size of the chunk that follows in bytes, once `complete`; 0 for the last one. */
   size = 0;
-  private readonly limits: MessageLimits;
+  private limits: MessageLimits = DEFAULT_LIMITS;
   private state = SIZE;
   private digits = 0;
   private extension = "";
   private extensionBytes = 0;
-
-  constructor(limits: MessageLimits) {
-    this.limits = limits;
-  }
 
   /** Whether the size line was read to its end. */
   get complete(): boolean {
     return this.state === COMPLETE;
   }
 
-  /** A body begins. */
-  begin(): void {
+  /** A body begins, for which these limits hold. */
+  begin(limits: MessageLimits): void {
+    this.limits = limits;
     this.extensionBytes = 0;
     this.beginSize();
   }

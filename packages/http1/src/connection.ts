@@ -5,7 +5,7 @@ import { Http1Error } from "./error.ts";
 import { type ExchangeConnection, Http1Exchange, PART_BYTES } from "./exchange.ts";
 import { type ConnectionFacts, type Trust, requestIds } from "./facts.ts";
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS, DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
-import { DATA, END, FAILED, HEAD } from "./message-parser.ts";
+import { DATA, END, FAILED, HEAD } from "./parser-event.ts";
 import { RequestParser } from "./request-parser.ts";
 import type { ByteSink } from "./sink.ts";
 import { reasonOf } from "./status.ts";

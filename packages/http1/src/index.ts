@@ -1,7 +1,7 @@
 export { Http1Error, type Http1ErrorCode } from "./error.ts";
 export { RULES, type Rule } from "./rules.ts";
 export { DEFAULT_CONNECTION_LIMITS, DEFAULT_LIMITS, type ConnectionLimits, type MessageLimits } from "./limits.ts";
-export { DATA, END, FAILED, HEAD, NEED_MORE, type ParserEvent } from "./message-parser.ts";
+export { DATA, END, FAILED, HEAD, NEED_MORE, type ParserEvent } from "./parser-event.ts";
 export { RequestParser } from "./request-parser.ts";
 export { ResponseParser, type ExpectedResponse } from "./response-parser.ts";
 export {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
-import { END, FAILED, NEED_MORE, type ParserEvent } from "./message-parser.ts";
+import { END, FAILED, NEED_MORE, type ParserEvent } from "./parser-event.ts";
 import { RequestParser } from "./request-parser.ts";
 import { ResponseParser } from "./response-parser.ts";
 import type { Rule } from "./rules.ts";

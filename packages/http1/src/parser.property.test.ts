@@ -7,7 +7,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CONNECTION_FIELDS } from "./fields.ts";
 import { type Message, type Outcome, pieces, replay } from "./fixtures/replay.ts";
-import { FAILED, NEED_MORE } from "./message-parser.ts";
+import { FAILED, NEED_MORE } from "./parser-event.ts";
 import { RequestParser } from "./request-parser.ts";
 import { type ExpectedResponse, ResponseParser } from "./response-parser.ts";
 import {

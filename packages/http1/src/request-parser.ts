@@ -58,6 +58,7 @@ export class RequestParser extends MessageParser {
   }
 
   protected begin(): void {
+    this.framing.begin();
     this.method = "";
     this.hosts = 0;
     this.host = "";

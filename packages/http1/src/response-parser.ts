@@ -1,6 +1,7 @@
 import { CLASS, VALUE } from "./characters.ts";
 import { DEFAULT_LIMITS, type MessageLimits } from "./limits.ts";
-import { CHUNKED, CLOSE_DELIMITED, MessageParser, TUNNEL, type ParserEvent } from "./message-parser.ts";
+import { CHUNKED, CLOSE_DELIMITED, MessageParser, TUNNEL } from "./message-parser.ts";
+import type { ParserEvent } from "./parser-event.ts";
 import type { Rule } from "./rules.ts";
 
 const OK_LINE = "HTTP/1.1 200 OK";
@@ -48,6 +49,7 @@ export class ResponseParser extends MessageParser {
   }
 
   protected begin(): void {
+    this.framing.begin();
     this.bodyLength = 0;
   }
 

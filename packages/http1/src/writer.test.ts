@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Clock } from "./clock.ts";
 import { ServerConnection } from "./connection.ts";
 import { Http1Error } from "./error.ts";
-import { DATA, END, HEAD, NEED_MORE } from "./message-parser.ts";
+import { DATA, END, HEAD, NEED_MORE } from "./parser-event.ts";
 import { RequestParser } from "./request-parser.ts";
 import { ResponseParser } from "./response-parser.ts";
 import { chunkSize, lastChunk, requestHead } from "./writer.ts";
