@@ -128,8 +128,12 @@ export class RequestParser extends MessageParser {
         if (name.toLowerCase() === "upgrade")
           this.protocols = this.protocols === "" ? value : `${this.protocols},${value}`;
         return undefined;
-      default:
+      case 10:
+      case 14:
+      case 17:
         return this.framing.take(name, value);
+      default:
+        return undefined;
     }
   }
 
