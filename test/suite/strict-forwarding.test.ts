@@ -173,16 +173,19 @@ for (const kind of peerKinds) {
       const messages = [...forwarded.values()].slice(0, peer.pipelines ? REPLAYED : REPLAYED_ONE_BY_ONE);
       const readings = await replay(peer, messages);
       const refusals = new Map<number | string, number>();
-      const asRead = (message: ForwardedMessage): Reading => ({
-        ...message,
-        target: peer.target?.(message.target) ?? message.target,
+      const same = (reading: Reading): Reading => ({
+        ...reading,
+        target: peer.target?.(reading.target) ?? reading.target,
       });
       const differences: string[] = [];
       for (const [index, message] of messages.entries()) {
         const read = readings[index]!;
         if (read === "silent") differences.push(`${JSON.stringify(message.raw.toString("latin1"))}\n  is waited on`);
         else if (typeof read !== "object") refusals.set(read, (refusals.get(read) ?? 0) + 1);
-        else if (read.method !== "HEAD" && fingerprint(read, peer.style) !== fingerprint(asRead(message), peer.style))
+        else if (
+          read.method !== "HEAD" &&
+          fingerprint(same(read), peer.style) !== fingerprint(same(message), peer.style)
+        )
           differences.push(`${JSON.stringify(message.raw.toString("latin1"))}\n  read as ${JSON.stringify(read)}`);
       }
       console.log(`strict forwarding: ${peer.name} read ${messages.length} messages, refused`, refusals);

@@ -47,7 +47,14 @@ const PLAIN = [
   "GET /who HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nVia: 1.1 x\r\nTE: trailers\r\n\r\n",
 ];
 
-const seeds = [...PLAIN, ...corpus("http1/valid"), ...corpus("smuggling")];
+const valid = [...PLAIN, ...corpus("http1/valid")];
+const attacks = corpus("smuggling");
+
+/** Mostly what is valid: most attacks are refused already, and an edit seldom makes them better. */
+const seed: fc.Arbitrary<string> = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(...valid) },
+  { weight: 1, arbitrary: fc.constantFrom(...attacks) },
+);
 
 /** What readers differ on. */
 const TOKENS = [
@@ -96,7 +103,7 @@ const edits: fc.Arbitrary<Edit> = fc.oneof(
   { weight: 3, arbitrary: fc.tuple(place, fc.integer({ min: -2, max: 2 })).map(([at, by]): Edit => (text) => changeNumber(text, at, by)) },
   { weight: 1, arbitrary: fc.tuple(place, fc.integer({ min: 1, max: 20 })).map(([at, length]): Edit => (text) => swapCase(text, placeIn(text, at), length)) },
   { weight: 2, arbitrary: fc.tuple(place, fc.constantFrom(...SEPARATORS())).map(([at, [from, to]]): Edit => (text) => swapSeparator(text, at, from, to)) },
-  { weight: 1, arbitrary: fc.nat(seeds.length - 1).map((seed): Edit => (text) => text + seeds[seed]!) },
+  { weight: 1, arbitrary: seed.map((more): Edit => (text) => text + more) },
 ); // prettier-ignore
 
 /** Pairs of separators that some readers take for each other. */
@@ -165,9 +172,9 @@ function swapSeparator(text: string, at: number, from: string, to: string): stri
 }
 
 export const cases: fc.Arbitrary<Case> = fc
-  .tuple(fc.nat(seeds.length - 1), fc.array(edits, { maxLength: 4 }), fc.array(place, { maxLength: 3 }))
-  .map(([seed, changes, places]) => {
-    const text = changes.reduce((so, edit) => edit(so), seeds[seed]!);
+  .tuple(seed, fc.array(edits, { maxLength: 4 }), fc.array(place, { maxLength: 3 }))
+  .map(([from, changes, places]) => {
+    const text = changes.reduce((so, edit) => edit(so), from);
     const cuts = places.map((at) => Math.floor((at / 65_536) * (text.length + 1))).sort((one, other) => one - other);
     return { text, cuts };
   });

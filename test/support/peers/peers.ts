@@ -18,7 +18,7 @@ export interface Peer extends AsyncDisposable {
   readonly style: FieldStyle;
   /** Reads message after message on one connection. */
   readonly pipelines: boolean;
-  /** What it does to targets by design. */
+  /** Targets that are the same to it, by design, become the same. */
   readonly target?: (target: string) => string;
   /** Where it listens: a port, or the path of a unix socket. */
   readonly at: { readonly port: number } | { readonly path: string };
@@ -33,6 +33,21 @@ export interface PeerKind {
 
 const fixtures = join(import.meta.dirname, "../../fixtures/apps");
 const echo = join(fixtures, "echo.mjs");
+
+/** As apache2 writes a path anew that it cannot match as it came: decoded, dot segments resolved, several slashes in front as one. */
+function canonicalPath(target: string): string {
+  const query = target.indexOf("?");
+  const path = (query < 0 ? target : target.slice(0, query)).replaceAll(/%([0-9A-Fa-f]{2})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 16)),
+  );
+  const segments: string[] = [];
+  for (const segment of path.split("/").slice(1)) {
+    if (segment === "..") segments.pop();
+    else if (segment !== ".") segments.push(segment);
+  }
+  const resolved = `/${segments.join("/")}${/\/\.{1,2}$/.test(path) ? "/" : ""}`;
+  return resolved.replace(/^\/+/, "/") + (query < 0 ? "" : target.slice(query));
+}
 
 function missing(command: string): string | undefined {
   return spawnSync(command, ["-v"], { stdio: "ignore" }).error === undefined
@@ -238,8 +253,7 @@ ProxyPass / http://127.0.0.1:${backend.at.port}/ nocanon
 `,
       );
       const args = ["-D", "FOREGROUND", "-f", join(own, "apache2.conf")];
-      // Several slashes at the beginning are one to it, so that none of them reads as a host.
-      const target = (text: string): string => text.replace(/^\/+/, "/");
+      const target = canonicalPath;
       const peer = { name: "apache2", style: "joined", pipelines: true, at: { port }, target } as const;
       return program(peer, own, "apache2", args, [backend]);
     },

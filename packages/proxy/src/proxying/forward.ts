@@ -32,7 +32,7 @@ import type { ProxyRoute } from "./handler.ts";
 import { RequestBody, type BodyEvents } from "./request-body.ts";
 import { ResponseBuffer, type ResponseFlow } from "./response-buffer.ts";
 import { isRetryable } from "./retry.ts";
-import { hasLowerCase } from "./semantics.ts";
+import { hasLowerCase, switchesTo } from "./semantics.ts";
 
 /** Where the exchange is. */
 type State = "receive" | "queue" | "wait" | "respond" | "tunnel" | "done";
@@ -329,7 +329,7 @@ export class Forward
       return;
     }
     if (status === 101) {
-      this.#openTunnel(fields);
+      this.#openTunnel(headers, fields);
       return;
     }
     this.#state = "respond";
@@ -516,9 +516,14 @@ export class Forward
 
   // --- tunnels ---------------------------------------------------------------------------------------------------
 
-  #openTunnel(fields: HeaderList): void {
+  #openTunnel(headers: HeaderList, fields: HeaderList): void {
     if (this.upgrade === undefined) {
       this.#badResponse("101 without an upgrade");
+      return;
+    }
+    // Over the link a flag says that it is the tunnel that was asked for.
+    if (this.#member!.transport.kind === "http" && !switchesTo(headers, this.upgrade)) {
+      this.#badResponse("101 to a protocol that was not asked for");
       return;
     }
     const { exchange } = this;

@@ -1,5 +1,5 @@
 /** What methods and upgrades mean for forwarding. */
-import type { RequestHead } from "@portico/gateway/exchange";
+import type { HeaderList, RequestHead } from "@portico/gateway/exchange";
 
 /** RFC 9110 §9.2.2: sent twice is the same as sent once. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
@@ -29,4 +29,15 @@ export function hasLowerCase(method: string): boolean {
     if (code >= 0x61 && code <= 0x7a) return true;
   }
   return false;
+}
+
+/** Whether a 101 names the one protocol that was asked for (RFC 9110 §7.8): a server must not switch to another. */
+export function switchesTo(headers: HeaderList, protocol: string): boolean {
+  let named = false;
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]!.length !== 7 || headers[at]!.toLowerCase() !== "upgrade") continue;
+    if (named || headers[at + 1]!.toLowerCase() !== protocol) return false;
+    named = true;
+  }
+  return named;
 }
