@@ -28,7 +28,7 @@ export class FileCache {
     if (bytes === 0) return;
     this.#kept = new LRUCache<FileVersion, Kept>({
       maxSize: bytes,
-      sizeCalculation: (kept) => ENTRY_BYTES + kept.version.size,
+      sizeCalculation: (kept) => ENTRY_BYTES * (1 + kept.version.variants.length) + kept.version.keptBytes,
       dispose: (kept) => {
         if (kept.table.get(kept.path) === kept.version) kept.table.delete(kept.path);
       },

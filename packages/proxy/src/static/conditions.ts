@@ -1,9 +1,10 @@
 /**
  * Conditional requests (RFC 9110 §13) and ranges (§14) for one representation that is a file.
  *
- * Evaluated in the order of §13.2.2. Several ranges are answered with the whole file, which §14.2 allows.
+ * Evaluated in the order of §13.2.2.
  */
 import type { HeaderList } from "@portico/gateway/exchange";
+import { type ByteRange, selectRanges } from "./ranges.ts";
 
 /** What identifies a version of a file. */
 export interface Validators {
@@ -63,14 +64,10 @@ export function conditionFields(headers: HeaderList): ConditionFields | undefine
   return found;
 }
 
-/** What to answer: the whole (200), not modified (304), precondition failed (412), a part (206), or no such range (416). */
+/** What to answer: the whole (200), not modified (304), precondition failed (412), one or several parts (206), or no such range (416). */
 export type Verdict =
   | { readonly status: 200 | 304 | 412 | 416 }
-  | {
-      readonly status: 206;
-      /** First byte. */ readonly start: number;
-      /** Byte after the last. */ readonly end: number;
-    };
+  | { readonly status: 206; /** Ascending, apart from each other. */ readonly ranges: readonly ByteRange[] };
 
 const WHOLE: Verdict = { status: 200 };
 const NOT_MODIFIED: Verdict = { status: 304 };
@@ -140,28 +137,13 @@ function precondition(fields: ConditionFields, file: Validators): Verdict | unde
   return isNotModified(fields, file) ? NOT_MODIFIED : undefined;
 }
 
+/** A date is a strong validator once the file can no longer change within its second (§8.8.2.2). */
+const STRONG_AFTER_SECONDS = 2;
+
 /** Step 5: an If-Range that does not name this version, strongly, makes the range void (§13.1.5). */
 function rangeHolds(ifRange: string | undefined, file: Validators): boolean {
-  return ifRange === undefined || ifRange === file.etag || ifRange === file.lastModified;
-}
-
-// One range of bytes (§14.1.2); more than fifteen digits are beyond every file.
-const SINGLE_RANGE = /^bytes=[ \t]*(?:(?<first>\d{1,15})-(?<last>\d{0,15})|-(?<suffix>\d{1,15}))[ \t]*$/i;
-
-/** What a Range field asks of a file; a field that is malformed, of another unit or of several ranges asks for the whole. */
-function selectRange(range: string, size: number): Verdict {
-  const parts = SINGLE_RANGE.exec(range)?.groups;
-  if (parts === undefined) return WHOLE;
-  if (parts["suffix"] !== undefined) {
-    const length = Number(parts["suffix"]);
-    if (length === 0) return UNSATISFIABLE;
-    return size === 0 ? WHOLE : { status: 206, start: Math.max(0, size - length), end: size };
-  }
-  const start = Number(parts["first"]);
-  const last = parts["last"] === "" ? Infinity : Number(parts["last"]);
-  if (last < start) return WHOLE;
-  if (start >= size) return UNSATISFIABLE;
-  return { status: 206, start, end: Math.min(size, last + 1) };
+  if (ifRange === undefined || ifRange === file.etag) return true;
+  return ifRange === file.lastModified && Date.now() / 1000 - file.modifiedSeconds >= STRONG_AFTER_SECONDS;
 }
 
 /** Decides a GET or HEAD of a file. A HEAD has no ranges (§14.2). */
@@ -169,5 +151,7 @@ export function judge(fields: ConditionFields, method: string, file: Validators)
   const early = precondition(fields, file);
   if (early !== undefined) return early;
   if (fields.range === undefined || method !== "GET" || !rangeHolds(fields.ifRange, file)) return WHOLE;
-  return selectRange(fields.range, file.size);
+  const ranges = selectRanges(fields.range, file.size);
+  if (ranges === "whole") return WHOLE;
+  return ranges === "none" ? UNSATISFIABLE : { status: 206, ranges };
 }

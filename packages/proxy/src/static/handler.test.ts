@@ -224,6 +224,211 @@ describe("conditions and ranges", () => {
   });
 });
 
+describe("several ranges", () => {
+  /** The parts of a multipart answer: [Content-Range, Content-Type, text]. */
+  function parts(answer: TestExchange): [string, string, string][] {
+    const boundary = /^multipart\/byteranges; boundary=([\w-]{20})$/.exec(answer.field("content-type")!)![1]!;
+    const text = answer.body.toString("latin1");
+    expect(text.startsWith(`--${boundary}\r\n`) && text.endsWith(`\r\n--${boundary}--\r\n`)).toBe(true);
+    return `\r\n${text.slice(0, -4 - boundary.length - 2)}`
+      .split(`\r\n--${boundary}\r\n`)
+      .slice(1)
+      .map((part) => {
+        const [head = "", body = ""] = part.split("\r\n\r\n");
+        const field = (name: string): string => new RegExp(`^${name}: (.*)$`, "m").exec(head)![1]!;
+        return [field("Content-Range"), field("Content-Type"), body.replace(/\r\n$/, "")];
+      });
+  }
+
+  it.each([
+    ["/large.bin", "application/octet-stream"],
+    ["/middle.txt", "text/plain; charset=utf-8"],
+  ])("of %s are parts of one answer", async (target, type) => {
+    writeFileSync(join(root, "middle.txt"), "0123456789".repeat(100));
+    const { get } = server();
+    const size = (await get(target)).body.length;
+    const answer = await get(target, { headers: ["Range", "bytes=-3,0-1,500-503"] });
+    expect(answer.status).toBe(206);
+    const digits = "0123456789".repeat(2);
+    const from = (size - 3) % 10;
+    expect(parts(answer)).toEqual([
+      [`bytes 0-1/${size}`, type, "01"],
+      [`bytes 500-503/${size}`, type, "0123"],
+      [`bytes ${size - 3}-${size - 1}/${size}`, type, digits.slice(from, from + 3)],
+    ]);
+    expect(answer.field("content-range")).toBeUndefined();
+    const length = answer.field("content-length");
+    if (length !== undefined) expect(length).toBe(String(answer.body.length));
+  });
+
+  it("that touch are one", async () => {
+    const answer = await server().get("/a.txt", { headers: ["Range", "bytes=0-1,3-4"] });
+    expect([answer.status, answer.field("content-range"), answer.text]).toEqual([206, "bytes 0-4/10", "01234"]);
+  });
+});
+
+describe("precompressed files", () => {
+  const TIME = 1_700_000_000;
+  beforeAll(() => {
+    mkdirSync(join(root, "pre"));
+    const names = [
+      "app.js",
+      "app.js.br",
+      "app.js.zst",
+      "app.js.gz",
+      "index.html",
+      "index.html.gz",
+      "old.css",
+      "old.css.br",
+      "plain.txt",
+    ];
+    for (const name of names) {
+      writeFileSync(join(root, "pre", name), `content of ${name}`);
+      utimesSync(join(root, "pre", name), TIME, name === "old.css" ? TIME + 1 : TIME);
+    }
+    writeFileSync(join(root, "pre", "big.js"), Buffer.alloc(LARGE, "0123456789"));
+    writeFileSync(join(root, "pre", "big.js.gz"), Buffer.alloc(LARGE - 5, "abc"));
+  });
+  const all = { precompressed: ["br", "zstd", "gzip"] as ("br" | "zstd" | "gzip")[] };
+
+  it.each([
+    ["gzip, deflate, br, zstd", "br", "app.js.br"],
+    ["gzip, zstd", "zstd", "app.js.zst"],
+    ["gzip;q=1, br;q=0.5", "gzip", "app.js.gz"],
+    ["br;q=0, gzip", "gzip", "app.js.gz"],
+    ["*", "br", "app.js.br"],
+    ["*;q=0.1, br;q=0", "zstd", "app.js.zst"],
+    ["x-gzip", "gzip", "app.js.gz"],
+    ["BR", "br", "app.js.br"],
+    ["identity", undefined, "app.js"],
+    ["identity, br;q=0.5", undefined, "app.js"],
+    ["br;q=0.0001", undefined, "app.js"],
+    ["deflate", undefined, "app.js"],
+    ["", undefined, "app.js"],
+  ])("Accept-Encoding %j gets %s", async (accept, coding, name) => {
+    const { get } = server(all);
+    for (const round of ["disk", "memory"]) {
+      const answer = await get("/pre/app.js", { headers: ["Accept-Encoding", accept] });
+      expect([answer.status, answer.field("content-encoding"), answer.text], round).toEqual([
+        200,
+        coding,
+        `content of ${name}`,
+      ]);
+      expect(answer.field("content-type")).toBe("text/javascript; charset=utf-8");
+      expect(answer.field("vary")).toBe("Accept-Encoding");
+    }
+  });
+
+  it("have validators and ranges of their own", async () => {
+    const { get } = server(all);
+    const accept = ["Accept-Encoding", "br"];
+    const plain = await get("/pre/app.js");
+    const coded = await get("/pre/app.js", { headers: accept });
+    expect(coded.field("etag")).not.toBe(plain.field("etag"));
+    const known = await get("/pre/app.js", { headers: [...accept, "If-None-Match", coded.field("etag")!] });
+    expect([known.status, known.field("vary"), known.field("content-encoding")]).toEqual([
+      304,
+      "Accept-Encoding",
+      undefined,
+    ]);
+    expect((await get("/pre/app.js", { headers: ["If-None-Match", coded.field("etag")!] })).status).toBe(200);
+    const part = await get("/pre/app.js", { headers: [...accept, "Range", "bytes=0-6"] });
+    expect([part.status, part.text, part.field("content-encoding")]).toEqual([206, "content", "br"]);
+  });
+
+  it("answer for an index, for large files, and not where they are older than their file", async () => {
+    const { get } = server(all);
+    const headers = ["Accept-Encoding", "gzip, br"];
+    expect((await get("/pre/", { headers })).text).toBe("content of index.html.gz");
+    const big = await get("/pre/big.js", { headers });
+    expect([big.field("content-encoding"), big.field("content-length"), big.body.length]).toEqual([
+      "gzip",
+      String(LARGE - 5),
+      LARGE - 5,
+    ]);
+    expect((await get("/pre/big.js")).body.length).toBe(LARGE);
+    const old = await get("/pre/old.css", { headers });
+    expect([old.field("content-encoding"), old.text]).toEqual([undefined, "content of old.css"]);
+    expect((await get("/pre/plain.txt", { headers })).text).toBe("content of plain.txt");
+  });
+
+  it("are noticed when they come, change and go, and are counted where they are kept", async () => {
+    const { get, files } = server(all, { checkMs: 0 });
+    const headers = ["Accept-Encoding", "br"];
+    const name = join(root, "pre", "plain.txt.br");
+    expect((await get("/pre/plain.txt", { headers })).text).toBe("content of plain.txt");
+    const before = files.bytes;
+    writeFileSync(name, "B".repeat(500));
+    expect((await get("/pre/plain.txt", { headers })).text).toBe("B".repeat(500));
+    expect(files.bytes).toBeGreaterThanOrEqual(before + 500);
+    writeFileSync(name, "C".repeat(10));
+    expect((await get("/pre/plain.txt", { headers })).text).toBe("C".repeat(10));
+    rmSync(name);
+    expect((await get("/pre/plain.txt", { headers })).text).toBe("content of plain.txt");
+    expect(files.bytes).toBe(before);
+  });
+
+  it("are files like others where the route does not ask for them", async () => {
+    const answer = await server().get("/pre/app.js", { headers: ["Accept-Encoding", "br"] });
+    expect([answer.text, answer.field("vary")]).toEqual(["content of app.js", undefined]);
+    expect((await server().get("/pre/app.js.br")).text).toBe("content of app.js.br");
+  });
+});
+
+describe("listings", () => {
+  beforeAll(() => {
+    mkdirSync(join(root, "list", "folder"), { recursive: true });
+    for (const name of ["b.txt", "a10", "a9", "<img onerror=x>&\"'.txt", ".hidden", "java:script", "100%.txt"])
+      writeFileSync(join(root, "list", name), "x");
+    symlinkSync("/etc/passwd", join(root, "list", "outside"));
+    execFileSync("mkfifo", [join(root, "list", "pipe")]);
+  });
+
+  it("are off unless the route says so", async () => expect((await server().get("/list/")).status).toBe(403));
+
+  it("as a page: escaped, in order, nothing that would not be served", async () => {
+    const { get } = server({ listing: true });
+    const answer = await get("/list/", { headers: ["Accept", "text/html"] });
+    expect([answer.status, answer.field("content-type"), answer.field("vary")]).toEqual([
+      200,
+      "text/html; charset=utf-8",
+      "Accept",
+    ]);
+    const links = [...answer.text.matchAll(/<a href="([^"]*)">([^<]*)<\/a>/g)].map(([, href, text]) => [href, text]);
+    expect(links).toEqual([
+      ["../", "../"],
+      ["./folder/", "folder/"],
+      ["./%3Cimg%20onerror%3Dx%3E%26%22&#39;.txt", "&lt;img onerror=x&gt;&amp;&quot;&#39;.txt"],
+      ["./100%25.txt", "100%.txt"],
+      ["./a9", "a9"],
+      ["./a10", "a10"],
+      ["./b.txt", "b.txt"],
+      ["./java%3Ascript", "java:script"],
+    ]);
+    expect(answer.field("content-security-policy")).toContain("default-src 'none'");
+  });
+
+  it("as JSON", async () => {
+    const answer = await server({ listing: true }).get("/list/", { headers: ["Accept", "application/json"] });
+    const { path, entries, complete } = JSON.parse(answer.text) as {
+      path: string;
+      complete: boolean;
+      entries: { name: string; type: string; size?: number }[];
+    };
+    expect([path, complete, entries.length]).toEqual(["/list/", true, 7]);
+    expect(entries[0]).toMatchObject({ name: "folder", type: "directory" });
+    expect(entries.at(-1)).toMatchObject({ name: "java:script", type: "file", size: 1 });
+  });
+
+  it("give way to an index, and are not for what is not there", async () => {
+    const { get } = server({ listing: true });
+    expect((await get("/sub/")).text).toBe("sub");
+    expect((await get("/none/")).status).toBe(404);
+    expect((await get("/list")).status).toBe(308);
+    expect((await get("/list/", { method: "POST" })).status).toBe(405);
+  });
+});
+
 describe("206 and 304", () => {
   it("have the fields of 200 that belong there", async () => {
     const { get } = server({ cacheControl: "immutable", headers: { Vary: "X", "Content-Location": "/x" } });

@@ -5,10 +5,12 @@
  * conditional fields, one `respond` with a field list and a buffer made beforehand. Everything else goes through
  * {@link StaticFiles.#resolve}, once for all who ask for the same path meanwhile.
  */
+import { basename } from "node:path";
 import { LRUCache } from "lru-cache";
 import type { Exchange, HeaderList } from "@portico/gateway/exchange";
+import { preferred } from "../answer/error-text.ts";
 import { respondError } from "../answer/error.ts";
-import { fieldList } from "../answer/fields.ts";
+import { fieldList, fieldValue } from "../answer/fields.ts";
 import { coarseClock } from "../clock.ts";
 import type { StaticSettings } from "../config/schema.ts";
 import type { ProxyLog } from "../deps.ts";
@@ -16,9 +18,13 @@ import { queryOf } from "../router/path.ts";
 import { type Route, type RouteHandler, type Unmatched, passOn } from "../router/route.ts";
 import type { FileCache } from "./cache.ts";
 import { conditionFields, judge } from "./conditions.ts";
+import { SUFFIXES, chooseCoding } from "./encoding.ts";
+import { listDirectory } from "./listing.ts";
 import { type Located, type LocateRules, failure, locate, openRegular } from "./locate.ts";
+import { type Segment, contentRange, joinSegments, multipart, withType } from "./multipart.ts";
+import type { ByteRange } from "./ranges.ts";
 import { FileStream } from "./stream.ts";
-import { type FieldRules, FileVersion, readWhole } from "./version.ts";
+import { type Encoded, type FieldRules, FileVersion, readWhole } from "./version.ts";
 
 const ALLOW = "GET, HEAD";
 
@@ -81,7 +87,11 @@ class StaticFiles {
       dotfiles: settings.dotfiles,
       symlinks: settings.symlinks,
     };
-    this.#fields = { cacheControl: settings.cacheControl, fields: fieldList(settings.headers) };
+    this.#fields = {
+      cacheControl: settings.cacheControl,
+      fields: fieldList(settings.headers),
+      varies: settings.precompressed.length > 0,
+    };
     this.#tries = settings.tryFiles.map(parseTry);
     this.#absent = settings.fallthrough ? new LRUCache({ max: ABSENT_PATHS }) : undefined;
     this.#strip = settings.stripPrefix && routePath.endsWith("/*") ? routePath.length - 2 : 0;
@@ -112,8 +122,14 @@ class StaticFiles {
     return checkedAt !== undefined && coarseClock.now - checkedAt < this.#deps.checkMs;
   }
 
-  #answerKept(exchange: Exchange, version: FileVersion): void {
-    const body = version.body!;
+  /** HOT for files without variants and requests without conditions. */
+  #answerKept(exchange: Exchange, identity: FileVersion): void {
+    const version = identity.variants.length === 0 ? identity : variantFor(exchange, identity);
+    const { body } = version;
+    if (body === null) {
+      this.#stream(exchange, version);
+      return;
+    }
     const fields = conditionFields(exchange.head.headers);
     if (fields === undefined) {
       exchange.respond(200, version.headers, body);
@@ -121,9 +137,18 @@ class StaticFiles {
     }
     const verdict = judge(fields, exchange.head.method, version);
     if (verdict.status === 200) exchange.respond(200, version.headers, body);
-    else if (verdict.status === 206)
-      exchange.respond(206, partFields(version, verdict.start, verdict.end), body.subarray(verdict.start, verdict.end));
+    else if (verdict.status === 206) respondParts(exchange, version, verdict.ranges, body);
     else answerCondition(exchange, version, verdict.status);
+  }
+
+  /** Sends a file that is not in memory. */
+  #stream(exchange: Exchange, version: FileVersion): void {
+    this.#answerLarge(exchange, version).catch((error: unknown) => this.#failed(exchange, version.real, error));
+  }
+
+  #failed(exchange: Exchange, path: string, error: unknown): void {
+    this.#deps.log.error({ err: error, id: exchange.facts.id, path }, "serving a file failed");
+    respondError(exchange, 500);
   }
 
   #lookUp(exchange: Exchange, path: string, match: readonly Route[], position: number): void {
@@ -134,10 +159,7 @@ class StaticFiles {
     }
     pending
       .then((resolution) => this.#answer(exchange, path, match, position, resolution))
-      .catch((error: unknown) => {
-        this.#deps.log.error({ err: error, id: exchange.facts.id, path }, "serving a file failed");
-        respondError(exchange, 500);
-      });
+      .catch((error: unknown) => this.#failed(exchange, path, error));
   }
 
   async #answer(
@@ -155,8 +177,9 @@ class StaticFiles {
       // `path` has no repeated slashes, so this can never name another host.
       exchange.respond(308, ["Location", `${asTarget(path)}/${queryOf(exchange.head.target)}`], null);
     } else if (resolution instanceof FileVersion) {
-      if (resolution.body === null) await this.#answerLarge(exchange, resolution);
-      else this.#answerKept(exchange, resolution);
+      this.#answerKept(exchange, resolution);
+    } else if (resolution === STATUS_OF.unlisted && this.#settings.listing) {
+      await this.#list(exchange, path);
     } else {
       respondError(exchange, typeof resolution === "number" ? resolution : resolution.status);
     }
@@ -175,14 +198,9 @@ class StaticFiles {
       answerCondition(exchange, version, verdict.status);
       return;
     }
-    const [start, end] = verdict.status === 206 ? [verdict.start, verdict.end] : [0, version.size];
-    const headers = [
-      ...(verdict.status === 206 ? partFields(version, start, end) : version.headers),
-      "Content-Length",
-      String(end - start),
-    ];
+    const answer = largeAnswer(version, verdict.status === 206 ? verdict.ranges : undefined);
     if (exchange.head.method === "HEAD") {
-      exchange.respond(200, headers, null);
+      exchange.respond(200, answer.headers, null);
       return;
     }
     const opened = await openRegular(version.real);
@@ -196,13 +214,25 @@ class StaticFiles {
       await opened.handle.close();
       await this.#answerLarge(
         exchange,
-        new FileVersion(version.real, opened.stats, null, this.#fields, coarseClock.now),
+        new FileVersion(version.real, version.path, opened.stats, null, this.#fields, coarseClock.now, version.encoded),
       );
       return;
     }
-    exchange.start(verdict.status, headers);
+    exchange.start(verdict.status, answer.headers);
     // It keeps itself alive by the read under way and by being the exchange's observer.
-    void new FileStream(exchange, opened.handle, start, end);
+    void new FileStream(exchange, opened.handle, answer.segments);
+  }
+
+  async #list(exchange: Exchange, path: string): Promise<void> {
+    const below = this.#strip === 0 ? path : path.slice(this.#strip);
+    const format = preferred(fieldValue(exchange.head.headers, "accept")) === "json" ? "json" : "html";
+    try {
+      const { headers, body } = await listDirectory(below, path, this.#rules, format);
+      if (!exchange.ended) exchange.respond(200, [...headers, ...this.#fields.fields], body);
+    } catch (error) {
+      const { kind } = failure(error);
+      respondError(exchange, kind === "busy" ? 503 : kind === "forbidden" ? 403 : 404);
+    }
   }
 
   /** Walks `tryFiles`. Rejects only for what should never happen. */
@@ -229,34 +259,77 @@ class StaticFiles {
       this.#deps.files.drop(this.#kept, key);
       return located.kind === "directory" ? "directory" : STATUS_OF[located.kind];
     }
-    if (kept?.isStill(located.real, located.stats)) {
+    const encodings = await this.#encodings(located);
+    if (kept?.isStill(located.real, located.stats) && sameVariants(kept, encodings)) {
       kept.checkedAt = coarseClock.now;
       this.#deps.files.touch(kept);
       return kept;
     }
-    return this.#load(located, key);
+    return this.#load(located, encodings, key);
   }
 
-  async #load(located: Located & { kind: "file" }, key: string): Promise<Resolution> {
-    const now = coarseClock.now;
+  /** The encoded forms that lie beside a file and are not older than it. */
+  async #encodings({ path: of, stats }: LocatedFile): Promise<readonly Variant[]> {
+    const found: Variant[] = [];
+    for (const coding of this.#settings.precompressed) {
+      const located = await locate(of + SUFFIXES[coding], this.#rules);
+      if (located.kind === "file" && located.stats.mtimeMs >= stats.mtimeMs)
+        found.push({ located, encoded: { coding, of: basename(of) } });
+    }
+    return found;
+  }
+
+  async #load(located: LocatedFile, encodings: readonly Variant[], key: string): Promise<Resolution> {
     try {
-      const opened = await openRegular(located.real);
-      if (opened === undefined) return STATUS_OF.absent;
-      const { handle, stats } = opened;
-      try {
-        const body = stats.size <= this.#deps.files.largest ? await readWhole(handle, stats) : null;
-        const version = new FileVersion(located.real, stats, body, this.#fields, now);
-        if (body === null) this.#deps.files.drop(this.#kept, key);
-        else this.#deps.files.keep(this.#kept, key, version);
-        return version;
-      } finally {
-        await handle.close();
-      }
+      const version = await this.#read(located);
+      if (version === undefined) return STATUS_OF.absent;
+      const variants = await Promise.all(encodings.map(({ located: file, encoded }) => this.#read(file, encoded)));
+      version.variants = variants.filter((variant) => variant !== undefined);
+      if (version.body === null) this.#deps.files.drop(this.#kept, key);
+      else this.#deps.files.keep(this.#kept, key, version);
+      return version;
     } catch (error) {
       const { kind } = failure(error);
       return kind === "file" || kind === "directory" ? STATUS_OF.absent : STATUS_OF[kind];
     }
   }
+
+  /** A file as it is at this moment, with its content where it is small; undefined: it is no file any more. */
+  async #read(located: LocatedFile, encoded?: Encoded): Promise<FileVersion | undefined> {
+    const now = coarseClock.now;
+    const opened = await openRegular(located.real);
+    if (opened === undefined) return undefined;
+    const { handle, stats } = opened;
+    try {
+      const body = stats.size <= this.#deps.files.largest ? await readWhole(handle, stats) : null;
+      return new FileVersion(located.real, located.path, stats, body, this.#fields, now, encoded);
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+type LocatedFile = Located & { kind: "file" };
+
+/** An encoded form of a file, found on disk. */
+interface Variant {
+  readonly located: LocatedFile;
+  readonly encoded: Encoded;
+}
+
+function sameVariants(kept: FileVersion, found: readonly Variant[]): boolean {
+  return (
+    kept.variants.length === found.length &&
+    kept.variants.every((variant, at) => variant.isStill(found[at]!.located.real, found[at]!.located.stats))
+  );
+}
+
+/** The form of a file that a client takes. */
+function variantFor(exchange: Exchange, identity: FileVersion): FileVersion {
+  const { variants } = identity;
+  const codings = variants.map(({ encoded }) => encoded!.coding);
+  const coding = chooseCoding(fieldValue(exchange.head.headers, "accept-encoding"), codings);
+  return coding === undefined ? identity : variants[codings.indexOf(coding)]!;
 }
 
 /** A path in normal form as one would request it. An encoded slash was never decoded. */
@@ -264,8 +337,31 @@ function asTarget(path: string): string {
   return path.split("/").map(encodeURIComponent).join("/").replaceAll("%252F", "%2F");
 }
 
-function partFields(version: FileVersion, start: number, end: number): HeaderList {
-  return [...version.headers, "Content-Range", `bytes ${start}-${end - 1}/${version.size}`];
+/** Parts of a file that is in memory. */
+function respondParts(exchange: Exchange, version: FileVersion, ranges: readonly ByteRange[], body: Buffer): void {
+  const [first, ...more] = ranges;
+  if (more.length === 0) {
+    const headers = [...version.headers, "Content-Range", contentRange(first!, version.size)];
+    exchange.respond(206, headers, body.subarray(first!.start, first!.end));
+    return;
+  }
+  const { contentType, segments } = multipart(ranges, version.type, version.size);
+  exchange.respond(206, withType(version.headers, contentType), joinSegments(segments, body));
+}
+
+/** Head and pieces of an answer that is streamed. */
+function largeAnswer(
+  version: FileVersion,
+  ranges: readonly ByteRange[] | undefined,
+): { readonly headers: HeaderList; readonly segments: readonly Segment[] } {
+  const [first, ...more] = ranges ?? [{ start: 0, end: version.size }];
+  if (more.length > 0) {
+    const { contentType, length, segments } = multipart(ranges!, version.type, version.size);
+    return { headers: [...withType(version.headers, contentType), "Content-Length", String(length)], segments };
+  }
+  const headers = [...version.headers, "Content-Length", String(first!.end - first!.start)];
+  if (ranges !== undefined) headers.push("Content-Range", contentRange(first!, version.size));
+  return { headers, segments: [first!] };
 }
 
 function answerCondition(exchange: Exchange, version: FileVersion, status: 304 | 412 | 416): void {

@@ -23,8 +23,16 @@ export interface LocateRules {
  * `forbidden`: it exists and may not be read.
  */
 export type Located =
-  | { readonly kind: "file"; readonly real: string; readonly stats: Stats }
-  | { readonly kind: "directory" | "unlisted" | "absent" | "forbidden" | "busy" };
+  | {
+      readonly kind: "file";
+      /** Below the root, the name of the index included. */
+      readonly path: string;
+      /** Where it really is. */
+      readonly real: string;
+      readonly stats: Stats;
+    }
+  | { readonly kind: "directory"; readonly stats: Stats }
+  | { readonly kind: "unlisted" | "absent" | "forbidden" | "busy" };
 
 const ABSENT: Located = { kind: "absent" };
 
@@ -45,17 +53,17 @@ export function failure(error: unknown): Located {
 /** A segment that begins with a dot, save `.well-known` (RFC 8615). */
 const HIDDEN = /\/\.(?!well-known(?:\/|$))/;
 
-async function inspect(path: string, rules: LocateRules): Promise<Located> {
+async function inspect(below: string, rules: LocateRules): Promise<Located> {
   try {
-    const real = await realpath(path);
+    const real = await realpath(rules.root + below);
     if (rules.symlinks === "inside") {
       // The root is resolved each time: a deployment may switch what it points to.
       const root = await realpath(rules.root);
       if (real !== root && !real.startsWith(root.endsWith(sep) ? root : root + sep)) return ABSENT;
     }
     const stats = await stat(real);
-    if (stats.isDirectory()) return { kind: "directory" };
-    return stats.isFile() ? { kind: "file", real, stats } : ABSENT;
+    if (stats.isDirectory()) return { kind: "directory", stats };
+    return stats.isFile() ? { kind: "file", path: below, real, stats } : ABSENT;
   } catch (error) {
     return failure(error);
   }
@@ -68,12 +76,12 @@ async function inspect(path: string, rules: LocateRules): Promise<Located> {
  */
 export async function locate(path: string, rules: LocateRules): Promise<Located> {
   if (!rules.dotfiles && HIDDEN.test(path)) return ABSENT;
-  if (!path.endsWith("/")) return inspect(rules.root + path, rules);
+  if (!path.endsWith("/")) return inspect(path, rules);
   for (const name of rules.index) {
-    const found = await inspect(rules.root + path + name, rules);
+    const found = await inspect(path + name, rules);
     if (found.kind === "file" || found.kind === "forbidden" || found.kind === "busy") return found;
   }
-  const directory = await inspect(rules.root + path, rules);
+  const directory = await inspect(path, rules);
   return directory.kind === "directory" ? { kind: "unlisted" } : directory.kind === "file" ? ABSENT : directory;
 }
 

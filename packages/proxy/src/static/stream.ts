@@ -1,8 +1,9 @@
-/** Sends a part of a file that is not kept in memory, at the client's pace. */
+/** Sends parts of a file that is not kept in memory, at the client's pace. */
 import { Buffer } from "node:buffer";
 import { read } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import type { AbortReason, Exchange, ExchangeObserver } from "@portico/gateway/exchange";
+import type { Segment } from "./multipart.ts";
 
 // Large enough that system calls do not count, small enough that ten thousand slow readers fit in memory.
 const CHUNK_BYTES = 64 * 1024;
@@ -15,33 +16,53 @@ const CHUNK_BYTES = 64 * 1024;
 export class FileStream implements ExchangeObserver {
   readonly #exchange: Exchange;
   readonly #handle: FileHandle;
-  #position: number;
-  readonly #end: number;
+  readonly #segments: readonly Segment[];
+  /** The segment that is being sent, and how much of it was. */
+  #index = 0;
+  #sent = 0;
   #reading = false;
   #over = false;
 
   /** Begins at once; the response must have been started. Closes the handle when it is done, whatever happens. */
-  constructor(exchange: Exchange, handle: FileHandle, start: number, end: number) {
+  constructor(exchange: Exchange, handle: FileHandle, segments: readonly Segment[]) {
     this.#exchange = exchange;
     this.#handle = handle;
-    this.#position = start;
-    this.#end = end;
+    this.#segments = segments;
     exchange.observer = this;
     this.#next();
   }
 
   #next(): void {
-    if (this.#reading || this.#over) return;
-    const left = this.#end - this.#position;
-    if (left === 0) {
-      this.#exchange.end();
-      this.#finish();
-      return;
+    while (!this.#reading && !this.#over) {
+      const segment = this.#segments[this.#index];
+      if (segment === undefined) {
+        this.#exchange.end();
+        this.#finish();
+        return;
+      }
+      if (!(segment instanceof Uint8Array)) {
+        if (segment.start + this.#sent < segment.end) {
+          this.#read(segment.start + this.#sent, segment.end);
+          return;
+        }
+        this.#advance();
+        continue;
+      }
+      this.#advance();
+      if (!this.#exchange.write(segment)) return;
     }
+  }
+
+  #advance(): void {
+    this.#index++;
+    this.#sent = 0;
+  }
+
+  #read(position: number, end: number): void {
     this.#reading = true;
     // A fresh buffer each time: the transport may still hold the one before.
-    const chunk = Buffer.allocUnsafeSlow(Math.min(left, CHUNK_BYTES));
-    read(this.#handle.fd, chunk, 0, chunk.length, this.#position, (error, count) => {
+    const chunk = Buffer.allocUnsafeSlow(Math.min(end - position, CHUNK_BYTES));
+    read(this.#handle.fd, chunk, 0, chunk.length, position, (error, count) => {
       this.#reading = false;
       if (this.#over) this.#finish();
       else if (error !== null || count === 0) this.#fail();
@@ -50,7 +71,7 @@ export class FileStream implements ExchangeObserver {
   }
 
   #send(chunk: Buffer): void {
-    this.#position += chunk.length;
+    this.#sent += chunk.length;
     if (this.#exchange.write(chunk)) this.#next();
   }
 

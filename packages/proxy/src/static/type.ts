@@ -1,4 +1,5 @@
 /** Media types and cache rules by file name. */
+import { matchesGlob } from "node:path";
 import { lookup } from "mrmime";
 
 /** Media types that are text although they do not begin with `text/`. JSON is UTF-8 by its own rule (RFC 8259 §8.1). */
@@ -26,8 +27,24 @@ export function isHashed(name: string): boolean {
   return /^[0-9a-f]+$/.test(hash) ? /[a-f]/.test(hash) : /[A-Z]/.test(hash);
 }
 
-/** Cache-Control of a file under a `cacheControl` setting; undefined: none. */
-export function cacheControl(setting: string | undefined, name: string): string | undefined {
-  if (setting !== "immutable") return setting;
+/** One value for all files, or a value for each pattern, of which the first that matches counts. */
+export type CacheControl = string | Readonly<Record<string, string>>;
+
+/**
+ * Cache-Control of a file under a `cacheControl` setting; undefined: none.
+ *
+ * @param path of the file below the root, with its slash; patterns without a slash are compared with `name` alone
+ */
+export function cacheControlOf(setting: CacheControl | undefined, path: string, name: string): string | undefined {
+  const value = typeof setting === "object" ? firstMatch(setting, path, name) : setting;
+  if (value !== "immutable") return value;
   return isHashed(name) ? YEAR : "no-cache";
+}
+
+function firstMatch(patterns: Readonly<Record<string, string>>, path: string, name: string): string | undefined {
+  for (const [pattern, value] of Object.entries(patterns)) {
+    const whole = pattern.includes("/");
+    if (matchesGlob(whole ? path : name, whole && !pattern.startsWith("/") ? `/${pattern}` : pattern)) return value;
+  }
+  return undefined;
 }

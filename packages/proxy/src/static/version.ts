@@ -6,7 +6,8 @@ import type { FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
 import type { HeaderList } from "@portico/gateway/exchange";
 import type { Validators } from "./conditions.ts";
-import { cacheControl, contentType } from "./type.ts";
+import type { Coding } from "./encoding.ts";
+import { type CacheControl, cacheControlOf, contentType } from "./type.ts";
 
 /** What is known of a file on disk: any of it changes when its content does. */
 function sameStats(a: Stats, b: Stats): boolean {
@@ -14,9 +15,18 @@ function sameStats(a: Stats, b: Stats): boolean {
 }
 
 export interface FieldRules {
-  readonly cacheControl: string | undefined;
+  readonly cacheControl: CacheControl | undefined;
   /** Configured fields, for every answer that carries the file. */
   readonly fields: HeaderList;
+  /** Whether files may lie there in other codings: then every answer varies by Accept-Encoding. */
+  readonly varies: boolean;
+}
+
+/** What a file that is the encoded form of another stands for. */
+export interface Encoded {
+  readonly coding: Coding;
+  /** Name of the other. */
+  readonly of: string;
 }
 
 export class FileVersion implements Validators {
@@ -32,10 +42,27 @@ export class FileVersion implements Validators {
   readonly headers: HeaderList;
   /** Of 304 (RFC 9110 §15.4.5). */
   readonly headersNotModified: HeaderList;
+  /** The same content in other codings, in the order of preference; each with validators of its own (RFC 9110 §8.8.3.3). */
+  variants: readonly FileVersion[] = [];
+  readonly encoded: Encoded | undefined;
+  /** Below the root, as it was looked up. */
+  readonly path: string;
+  /** Media type. */
+  readonly type: string;
   /** {@link coarseClock} time when the file was last looked at on disk. */
   checkedAt: number;
 
-  constructor(real: string, stats: Stats, body: Buffer | null, rules: FieldRules, now: number) {
+  constructor(
+    real: string,
+    path: string,
+    stats: Stats,
+    body: Buffer | null,
+    rules: FieldRules,
+    now: number,
+    encoded?: Encoded,
+  ) {
+    this.encoded = encoded;
+    this.path = path;
     this.real = real;
     this.stats = stats;
     this.size = stats.size;
@@ -44,13 +71,19 @@ export class FileVersion implements Validators {
     // A file from the future was modified now, as far as clients are told (RFC 9110 §8.8.2.1).
     this.modifiedSeconds = Math.floor(Math.min(stats.mtimeMs, Date.now()) / 1000);
     this.lastModified = new Date(this.modifiedSeconds * 1000).toUTCString();
-    const name = basename(real);
-    const cache = cacheControl(rules.cacheControl, name);
-    const shared = ["ETag", this.etag, ...(cache === undefined ? [] : ["Cache-Control", cache]), ...rules.fields];
+    // A link's target may have another name; what an encoded file contains is said by the name of the other.
+    const name = encoded?.of ?? basename(real);
+    const cache = cacheControlOf(rules.cacheControl, path, name);
+    const shared = ["ETag", this.etag, ...(cache === undefined ? [] : ["Cache-Control", cache])];
+    if (rules.varies) shared.push("Vary", "Accept-Encoding");
+    shared.push(...rules.fields);
+    const coding = encoded === undefined ? [] : ["Content-Encoding", encoded.coding];
+    this.type = contentType(name);
     // Frozen: neither the fields nor the body of a version ever change, so transports may keep what they make of them.
     this.headers = Object.freeze([
       "Content-Type",
-      contentType(name),
+      this.type,
+      ...coding,
       "Last-Modified",
       this.lastModified,
       "Accept-Ranges",
@@ -69,6 +102,11 @@ export class FileVersion implements Validators {
   /** Strong as far as the file system keeps time: identity, length and change time to the microsecond. */
   static #tagOfStats(stats: Stats): string {
     return `"${stats.ino.toString(36)}-${stats.size.toString(36)}-${Math.round(stats.mtimeMs * 1000).toString(36)}"`;
+  }
+
+  /** Bytes in memory, those of the variants included. */
+  get keptBytes(): number {
+    return this.variants.reduce((sum, { body }) => sum + (body?.length ?? 0), this.body?.length ?? 0);
   }
 
   isStill(real: string, stats: Stats): boolean {

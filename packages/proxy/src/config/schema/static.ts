@@ -16,10 +16,24 @@ export const files = z.strictObject({
     description:
       'Paths tried in turn, `$path` being the request\'s: `["$path", "$path.html", "/index.html"]` serves a single-page application. The last may be a status, `=404`.',
   }),
-  cacheControl: z.string().optional().meta({
-    description:
-      "Cache-Control of the files. `immutable` gives files with a hash in their name a year (`public, max-age=31536000, immutable`), all others `no-cache`.",
-  }),
+  cacheControl: z
+    .union([z.string(), z.record(z.string().min(1), z.string())])
+    .optional()
+    .meta({
+      description:
+        'Cache-Control of the files, or a value for each pattern of names, the first that matches: `{"*.html": "no-cache", "assets/**": "immutable"}`; a pattern with a slash is compared with the path below the root. `immutable` gives files with a hash in their name a year (`public, max-age=31536000, immutable`), all others `no-cache`.',
+    }),
+  precompressed: z
+    .array(z.enum(["br", "zstd", "gzip"]))
+    .prefault([])
+    .meta({
+      description:
+        "Codings in which a file may lie beside itself (`app.js.br`, `.zst`, `.gz`), the preferred first. One that is older than its file is not used.",
+    }),
+  listing: z
+    .boolean()
+    .prefault(false)
+    .meta({ description: "Lists a directory without index, as a page or as JSON, whichever Accept prefers." }),
   headers: z.record(z.string(), z.string()).optional().meta({ description: "Fields added to every file." }),
   dotfiles: z
     .boolean()
