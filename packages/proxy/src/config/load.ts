@@ -13,6 +13,7 @@ import {
   type ProxyConfig,
   type ResolvedConfig,
   type SiteSettings,
+  type UpstreamSettings,
   configSchema,
 } from "./schema.ts";
 import { readSource } from "./source.ts";
@@ -48,6 +49,19 @@ function siteWithAbsolutePaths(site: SiteSettings, absolute: Absolute): SiteSett
   };
 }
 
+function upstreamWithAbsolutePaths(upstream: UpstreamSettings, absolute: Absolute): UpstreamSettings {
+  const { ca, certificate, key, ...tls } = upstream.tls;
+  return {
+    ...upstream,
+    tls: {
+      ...tls,
+      ...(ca === undefined ? {} : { ca: absolute(ca) }),
+      ...(certificate === undefined ? {} : { certificate: absolute(certificate) }),
+      ...(key === undefined ? {} : { key: absolute(key) }),
+    },
+  };
+}
+
 /** Paths of a configuration are relative to its file (to the working directory for an object). */
 function withAbsolutePaths(config: ResolvedConfig, base: string): ResolvedConfig {
   const absolute: Absolute = (path) => (isAbsolute(path) ? path : resolve(base, path));
@@ -59,6 +73,9 @@ function withAbsolutePaths(config: ResolvedConfig, base: string): ResolvedConfig
     ...(config.control === undefined ? {} : { control: unlessWord(config.control) }),
     ...(config.linkSecretFile === undefined ? {} : { linkSecretFile: absolute(config.linkSecretFile) }),
     ...(config.tempDirectory === undefined ? {} : { tempDirectory: absolute(config.tempDirectory) }),
+    upstreams: Object.fromEntries(
+      Object.entries(config.upstreams).map(([name, one]) => [name, upstreamWithAbsolutePaths(one, absolute)]),
+    ),
     sites: config.sites.map((site) => siteWithAbsolutePaths(site, absolute)),
   };
 }

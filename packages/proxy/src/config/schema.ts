@@ -76,6 +76,7 @@ export type UpstreamSettings = ResolvedConfig["upstreams"][string];
 export type ServerSettings = UpstreamSettings["servers"][number];
 export type HealthSettings = NonNullable<UpstreamSettings["health"]>;
 export type StickySettings = NonNullable<UpstreamSettings["sticky"]>;
+export type UpstreamTlsSettings = UpstreamSettings["tls"];
 export type ResolverSettings = ResolvedConfig["resolver"];
 export type SiteSettings = ResolvedConfig["sites"][number];
 export type RouteSettings = SiteSettings["routes"][number];

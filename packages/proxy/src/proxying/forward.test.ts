@@ -137,7 +137,7 @@ function scene(
     tell: () => {},
     resolver: { addresses: () => Promise.resolve([]), services: () => Promise.resolve([]) },
     lookupInterval: () => undefined,
-    connect: (address, _place, _settings, events) => {
+    connect: (address, _place, _settings, _tls, events) => {
       const transport = new FakeTransport(address.text, attempts, events);
       transports.push(transport);
       return transport;

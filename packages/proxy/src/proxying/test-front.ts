@@ -149,7 +149,6 @@ export class Stage {
       connect: createConnector({
         wheel,
         linkSecret: options.linkSecret,
-        ca: options.ca,
         onError: (error) => faults.push(error),
       }),
       log,
@@ -228,7 +227,6 @@ export interface FrontOptions {
   readonly lookup?: NameResolver["addresses"];
   readonly services?: NameResolver["services"];
   readonly linkSecret?: string | undefined;
-  readonly ca?: string;
 }
 
 export interface Front {

@@ -57,6 +57,7 @@ export async function prepare(config: ResolvedConfig, context: ThreadContext): P
       access?.noteUpstream(exchange, facts);
     },
   };
+  context.registry.check(config.upstreams);
   const router = await Router.inSlices(config, {
     files: {
       log,

@@ -1,14 +1,15 @@
 /** Connections that must prove something: certificates of `https://` servers, the secret of links over TCP. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { copyFileSync, readFileSync } from "node:fs";
+import type http from "node:http";
 import https from "node:https";
 import net, { type AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TLSSocket } from "node:tls";
+import tls, { type TLSSocket } from "node:tls";
 import { acceptLink } from "@portico/link/socket";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask, Stage } from "../proxying/test-front.ts";
+import { ask, Stage, until } from "../proxying/test-front.ts";
 
 let stage: Stage;
 beforeEach(() => {
@@ -27,33 +28,51 @@ function hasOpenssl(): boolean {
 }
 
 describe.skipIf(!hasOpenssl())("a server over TLS", () => {
-  /** A certificate for `app.internal`, signed by itself. */
-  function certificate(): { key: string; cert: string } {
-    const folder = mkdtempSync(join(tmpdir(), "portico-certificate-"));
-    const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-    const how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=app.internal";
+  /** Files of a key and a certificate for a name, signed by itself. */
+  function certificate(name = "app.internal"): { key: string; cert: string; keyFile: string; certFile: string } {
+    const [keyFile, certFile] = [join(stage.folder, `${name}.key`), join(stage.folder, `${name}.pem`)];
+    const how = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=${name}`;
+    const alternative = /^[\d.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`;
     execFileSync(
       "openssl",
-      [...how.split(" "), "-keyout", key, "-out", cert, "-addext", "subjectAltName=DNS:app.internal"],
+      [...how.split(" "), "-keyout", keyFile, "-out", certFile, "-addext", `subjectAltName=${alternative}`],
       { stdio: "ignore" },
     );
-    const pair = { key: readFileSync(key, "utf8"), cert: readFileSync(cert, "utf8") };
-    rmSync(folder, { recursive: true });
-    return pair;
+    return { key: readFileSync(keyFile, "utf8"), cert: readFileSync(certFile, "utf8"), keyFile, certFile };
   }
 
-  async function secureServer(pair: { key: string; cert: string }): Promise<{ port: number; names: unknown[] }> {
+  interface Secure {
+    readonly port: number;
+    readonly names: unknown[];
+    readonly sockets: TLSSocket[];
+    readonly resumed: boolean[];
+  }
+
+  async function secureServer(
+    pair: https.ServerOptions,
+    application: http.RequestListener = (_request, response) => response.end("secure"),
+  ): Promise<Secure> {
     const names: unknown[] = [];
+    const sockets: TLSSocket[] = [];
+    const resumed: boolean[] = [];
     const server = https.createServer(pair, (request, response) => {
       names.push((request.socket as TLSSocket & { servername?: string }).servername);
-      response.end("secure");
+      application(request, response);
+    });
+    server.on("secureConnection", (socket) => {
+      sockets.push(socket);
+      resumed.push(socket.isSessionReused());
+    });
+    server.on("upgrade", (_request, socket) => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+      socket.pipe(socket);
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     stage.onClose(() => {
       server.closeAllConnections();
       server.close();
     });
-    return { port: (server.address() as AddressInfo).port, names };
+    return { port: (server.address() as AddressInfo).port, names, sockets, resumed };
   }
 
   const lookup = () => Promise.resolve([{ address: "127.0.0.1", family: 4 }]);
@@ -61,7 +80,11 @@ describe.skipIf(!hasOpenssl())("a server over TLS", () => {
   it("must have a certificate for the configured name, whatever Host the client sends", async () => {
     const pair = certificate();
     const { port, names } = await secureServer(pair);
-    const front = await stage.front({ servers: [`https://app.internal:${port}`], ca: pair.cert, lookup });
+    const front = await stage.front({
+      servers: [`https://app.internal:${port}`],
+      upstream: { tls: { ca: pair.certFile } },
+      lookup,
+    });
     await front.resolved();
     for (const host of ["shop.example", "other.example"]) {
       expect((await ask(front.port, { headers: { Host: host } })).text).toBe("secure");
@@ -72,7 +95,10 @@ describe.skipIf(!hasOpenssl())("a server over TLS", () => {
   it("is refused with a certificate for another name, even the one the client asks for", async () => {
     const pair = certificate();
     const { port } = await secureServer(pair);
-    const front = await stage.front({ servers: [`https://127.0.0.1:${port}`], ca: pair.cert, lookup });
+    const front = await stage.front({
+      servers: [`https://127.0.0.1:${port}`],
+      upstream: { tls: { ca: pair.certFile } },
+    });
     expect((await ask(front.port, { headers: { Host: "app.internal" } })).status).toBe(502);
   });
 
@@ -83,6 +109,111 @@ describe.skipIf(!hasOpenssl())("a server over TLS", () => {
     expect((await ask(front.port)).status).toBe(502);
     expect(names).toEqual([]);
     expect(front.logged.find((line) => line["message"] === "request failed")).toMatchObject({ phase: "connect" });
+  });
+
+  it("is reached by its address where the certificate names that", async () => {
+    const pair = certificate("127.0.0.1");
+    const { port, names } = await secureServer(pair);
+    const front = await stage.front({
+      servers: [`https://127.0.0.1:${port}`],
+      upstream: { tls: { ca: pair.certFile } },
+    });
+    expect((await ask(front.port)).text).toBe("secure");
+    expect(names).toEqual([false]);
+  });
+
+  it("goes by another name, or is not asked for one, where that is set", async () => {
+    const pair = certificate();
+    const { port, names } = await secureServer(pair);
+    const servers = [`https://127.0.0.1:${port}`];
+    const named = await stage.front({ servers, upstream: { tls: { ca: pair.certFile, serverName: "app.internal" } } });
+    expect((await ask(named.port)).text).toBe("secure");
+    expect(names).toEqual(["app.internal"]);
+    const trusting = await stage.front({ servers, upstream: { tls: { verify: false } } });
+    expect((await ask(trusting.port)).text).toBe("secure");
+  });
+
+  it("gets our certificate where it asks for one", async () => {
+    const [pair, own] = [certificate(), certificate("front.internal")];
+    const application: http.RequestListener = (request, response) =>
+      response.end((request.socket as TLSSocket).getPeerCertificate().subject.CN);
+    const { port } = await secureServer({ ...pair, requestCert: true, ca: own.cert }, application);
+    const servers = [`https://127.0.0.1:${port}`];
+    const tls = { ca: pair.certFile, serverName: "app.internal" };
+    const front = await stage.front({
+      servers,
+      upstream: { tls: { ...tls, certificate: own.certFile, key: own.keyFile } },
+    });
+    expect((await ask(front.port)).text).toBe("front.internal");
+    const nobody = await stage.front({ servers, upstream: { tls } });
+    expect((await ask(nobody.port)).status).toBe(502);
+  });
+
+  it("carries bodies, tunnels and a kept connection; the next connection resumes the session", async () => {
+    const pair = certificate();
+    const secure = await secureServer(pair, (request, response) => {
+      if (request.url === "/close") response.setHeader("Connection", "close");
+      request.pipe(response);
+    });
+    const front = await stage.front({
+      servers: [`https://127.0.0.1:${secure.port}`],
+      upstream: { tls: { ca: pair.certFile, serverName: "app.internal" } },
+    });
+    const body = randomBytes(3_000_000);
+    for (let count = 0; count < 2; count++) {
+      expect((await ask(front.port, { method: "POST", body })).body.equals(body)).toBe(true);
+    }
+    const chunked = await ask(front.port, { method: "POST", chunks: ["one", "two"], path: "/close" });
+    expect(chunked.text).toBe("onetwo");
+    expect(secure.sockets).toHaveLength(1);
+    expect((await ask(front.port, { method: "POST", body: "again" })).text).toBe("again");
+    expect(secure.resumed).toEqual([false, true]);
+    expect(secure.sockets[1]!.alpnProtocol).toBe("http/1.1");
+
+    const socket = net.connect(front.port, "127.0.0.1");
+    let text = "";
+    socket.on("data", (part) => (text += String(part)));
+    socket.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello");
+    await until(() => text.endsWith("hello"), "the tunnel echoes");
+    socket.destroy();
+  });
+
+  it("is not spoken to in a form that our own parser refuses", async () => {
+    const pair = certificate();
+    const server = tls.createServer(pair, (socket) => {
+      socket.on("error", () => {});
+      socket.once("data", () => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    stage.onClose(() => void server.close());
+    const front = await stage.front({
+      servers: [`https://127.0.0.1:${(server.address() as AddressInfo).port}`],
+      upstream: { tls: { ca: pair.certFile, serverName: "app.internal" } },
+    });
+    expect((await ask(front.port)).status).toBe(502);
+    expect(front.records.at(-1)!.failure).toBe("bad-response: request");
+  });
+
+  it("is met with a new certificate when the files have changed and the configuration is taken again", async () => {
+    const [first, second] = [certificate(), certificate("other.internal")];
+    const { port } = await secureServer(second);
+    const front = await stage.front({
+      servers: [`https://127.0.0.1:${port}`],
+      upstream: { tls: { ca: first.certFile, serverName: "other.internal" } },
+    });
+    expect((await ask(front.port)).status).toBe(502);
+    copyFileSync(second.certFile, first.certFile);
+    front.registry.apply({ app: front.upstream.settings }, 1_000);
+    expect((await ask(front.port)).text).toBe("secure");
+  });
+
+  it("needs files that can be read, and says which cannot", async () => {
+    const front = await stage.front({ servers: ["http://127.0.0.1:1"] });
+    const { settings } = front.upstream;
+    const broken = { ...settings, servers: [{ ...settings.servers[0]!, address: "https://a.internal" }] };
+    expect(() => front.registry.check({ api: { ...broken, tls: { verify: true, ca: "/nowhere.pem" } } })).toThrow(
+      /upstreams\.api\.tls: ca: .*nowhere\.pem/,
+    );
   });
 });
 

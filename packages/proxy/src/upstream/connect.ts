@@ -2,10 +2,10 @@
 import type { NetConnectOpts } from "node:net";
 import { dialLink } from "@portico/link/socket";
 import { HttpClient } from "./http-client.ts";
-import { HttpsTransport } from "./https.ts";
 import { LinkTransport, type LinkDial } from "./link.ts";
 import type { ServerAddress } from "./address.ts";
 import type { UpstreamContext } from "./context.ts";
+import { tlsOptions } from "./tls.ts";
 import type { Wheel } from "./wheel.ts";
 
 /** TCP keep-alive, milliseconds: finds a machine that is gone without a word. */
@@ -15,23 +15,20 @@ export interface ConnectorOptions {
   readonly wheel: Wheel;
   /** Proved to servers reached by the link over TCP; at least 16 bytes. */
   readonly linkSecret?: string | undefined;
-  /** Certificate authorities for `https://` servers instead of the system's, PEM. */
-  readonly ca?: string | undefined;
   /** An observer threw: a fault of ours, its stream was reset. */
   readonly onError?: (error: unknown) => void;
 }
 
 export function createConnector(options: ConnectorOptions): UpstreamContext["connect"] {
-  return (configured, place, settings, events) => {
+  return (configured, place, settings, tls, events) => {
     const address = { ...configured, host: place.name, port: place.port };
     if (address.protocol === "link") {
       return new LinkTransport(dialler(address, place.host, settings.connectTimeout, options), options.wheel, events);
     }
     const { connectTimeout, keepAlive } = settings;
-    const http = { connectTimeout, keepAlive };
-    return address.protocol === "https"
-      ? new HttpsTransport(address, place.host, { ...http, ca: options.ca }, events)
-      : new HttpClient(address, place.host, { ...http, onError: options.onError }, options.wheel, events);
+    const secure = address.protocol === "https" ? tlsOptions(tls!, place.name, "http/1.1") : undefined;
+    const http = { connectTimeout, keepAlive, onError: options.onError, secure };
+    return new HttpClient(address, place.host, http, options.wheel, events);
   };
 }
 

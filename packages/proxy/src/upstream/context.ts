@@ -3,6 +3,7 @@ import type { UpstreamSettings } from "../config/schema.ts";
 import type { ServerAddress } from "./address.ts";
 import type { Place } from "./names.ts";
 import type { NameResolver } from "./resolver.ts";
+import type { TlsMaterial } from "./tls.ts";
 import type { ServerTransport, TransportEvents } from "./transport.ts";
 import type { Wheel } from "./wheel.ts";
 import type { Zone } from "./zone.ts";
@@ -28,11 +29,12 @@ export interface UpstreamContext {
   readonly probes: boolean;
   /** Tells the other threads. */
   readonly tell: (news: HealthNews) => void;
-  /** Makes the transport of a server. */
+  /** Makes the transport of a server. `tls` is there for `https://` servers. */
   readonly connect: (
     address: ServerAddress,
     place: Place,
     settings: UpstreamSettings,
+    tls: TlsMaterial | undefined,
     events: TransportEvents,
   ) => ServerTransport;
   readonly log: {

@@ -10,6 +10,9 @@ import type { Wheel, WheelEntry } from "./wheel.ts";
 /** Part of the answer's body that is looked through. */
 const MOST_BODY = 64 * 1024;
 
+/** While a server is connected to for the first time, milliseconds. */
+const FIRST_PAUSE_MS = 100;
+
 export interface HealthCheckOptions {
   readonly settings: HealthSettings;
   readonly transport: ServerTransport;
@@ -67,6 +70,11 @@ export class HealthCheck implements WheelEntry, UpstreamObserver {
   #ask(): void {
     const { settings, transport, wheel } = this.#options;
     if (transport.kind === "link") {
+      if (this.#healthy === undefined && !transport.responsive && transport.hopeful) {
+        // It is being connected to: nothing is known yet.
+        wheel.arm(this, wheel.now() + FIRST_PAUSE_MS);
+        return;
+      }
       if (!transport.responsive) {
         this.#settle("no worker reports");
         return;

@@ -1,8 +1,9 @@
 /**
- * The transport to a plain HTTP/1.1 server, over TCP or a unix socket: a pool of connections, the last used first, so
+ * The transport to an HTTP/1.1 server, over TCP, TLS or a unix socket: a pool of connections, the last used first, so
  * that those that are not needed grow old and go. One request at a time on each: a response that is late or hostile
  * holds up and touches nobody else's.
  */
+import type { ConnectionOptions } from "node:tls";
 import { Http1Error, requestHead, type OutgoingRequest } from "@portico/http1";
 import type { ServerAddress } from "./address.ts";
 import { HttpTransport, type HttpTransportOptions } from "./http.ts";
@@ -17,6 +18,8 @@ const MOST_IDLE = 1024;
 export interface HttpClientOptions extends HttpTransportOptions {
   /** An observer threw: a fault of ours, its stream was reset. */
   readonly onError?: ((error: unknown) => void) | undefined;
+  /** Over TLS. */
+  readonly secure?: ConnectionOptions | undefined;
 }
 
 export class HttpClient extends HttpTransport implements ConnectionHome {
@@ -36,7 +39,8 @@ export class HttpClient extends HttpTransport implements ConnectionHome {
     this.connectTimeout = options.connectTimeout;
     this.keepAlive = options.keepAlive;
     this.#onError = options.onError;
-    this.#target = address.path === undefined ? { host, port: address.port } : { path: address.path };
+    const secure = options.secure === undefined ? undefined : { options: options.secure, session: undefined };
+    this.#target = { ...(address.path === undefined ? { host, port: address.port } : { path: address.path }), secure };
   }
 
   /** HOT. */

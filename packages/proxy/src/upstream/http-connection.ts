@@ -8,6 +8,7 @@
  * whose request was not sent whole before its response was complete, is never used again.
  */
 import { connect, type Socket, type NetConnectOpts } from "node:net";
+import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import { DATA, DEFAULT_LIMITS, END, FAILED, HEAD, ResponseParser, chunkSize, type MessageLimits } from "@portico/http1";
 import { MAX_RESPONSE_HEAD } from "./http.ts";
 import type { HttpStream } from "./http-stream.ts";
@@ -40,7 +41,17 @@ const RESPONSE_LIMITS: MessageLimits = {
 let readBuffer: Buffer | undefined;
 
 /** Where a connection leads. */
-export type Target = { readonly path: string } | { readonly host: string; readonly port: number };
+export type Target = ({ readonly path: string } | { readonly host: string; readonly port: number }) & {
+  /** Over TLS. */
+  readonly secure?: SecureTarget | undefined;
+};
+
+/** What connections to a server over TLS share. */
+export interface SecureTarget {
+  readonly options: ConnectionOptions;
+  /** The last session: the next connection resumes it. */
+  session: Buffer | undefined;
+}
 
 /** What a connection needs of its pool. */
 export interface ConnectionHome {
@@ -86,8 +97,9 @@ export class HttpConnection implements WheelEntry {
   constructor(home: ConnectionHome, target: Target) {
     this.home = home;
     const buffer = (readBuffer ??= Buffer.allocUnsafeSlow(READ_BYTES));
+    const { secure, ...where } = target;
     const options: NetConnectOpts = {
-      ...("path" in target ? target : { ...target, keepAlive: true, keepAliveInitialDelay: PROBE_MS, noDelay: true }),
+      ...("path" in where ? where : { ...where, keepAlive: true, keepAliveInitialDelay: PROBE_MS, noDelay: true }),
       // A server may end its half and still be sent the rest, in a tunnel.
       allowHalfOpen: true,
       onread: {
@@ -98,8 +110,8 @@ export class HttpConnection implements WheelEntry {
         },
       },
     };
-    const socket = (this.#socket = connect(options));
-    socket.on("connect", () => {
+    const socket = (this.#socket = secure === undefined ? connect(options) : dialTls(options, secure));
+    socket.on(secure === undefined ? "connect" : "secureConnect", () => {
       this.#connected = true;
       home.connected();
     });
@@ -344,6 +356,17 @@ export class HttpConnection implements WheelEntry {
     if (this.#doubtful) this.home.stale();
     stream.fail("lost", false, this.#failure);
   }
+}
+
+function dialTls(options: NetConnectOpts, secure: SecureTarget): Socket {
+  const { session } = secure;
+  // `onread` is net's, and TLS sockets have it too.
+  const all: ConnectionOptions = { ...(options as ConnectionOptions), ...secure.options };
+  const socket = connectTls(session === undefined ? all : { ...all, session });
+  socket.on("session", (fresh) => {
+    secure.session = fresh;
+  });
+  return socket;
 }
 
 function uncork(socket: Socket): void {

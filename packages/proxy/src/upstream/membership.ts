@@ -10,6 +10,7 @@ import { HealthCheck } from "./health-check.ts";
 import { Member } from "./member.ts";
 import type { NameWatch, Place } from "./names.ts";
 import type { ServerTransport } from "./transport.ts";
+import { readTls, type TlsMaterial } from "./tls.ts";
 import type { WheelEntry } from "./wheel.ts";
 
 /** Steps of a slow start: fine enough that no server is overrun by one. */
@@ -51,6 +52,7 @@ export class Membership implements WheelEntry {
   readonly #leaving = new Set<Promise<void>>();
   readonly #transports = new Set<ServerTransport>();
   #settings: UpstreamSettings | undefined;
+  #tls: TlsMaterial | undefined;
   #closed = false;
 
   constructor(upstream: string, context: UpstreamContext, events: MembershipEvents) {
@@ -78,8 +80,27 @@ export class Membership implements WheelEntry {
     const before = this.#settings;
     this.#settings = settings;
     this.servers = settings.servers;
+    if (this.#tls !== undefined) this.#tls = this.#readTls(settings);
     if (JSON.stringify(before?.health) !== JSON.stringify(settings.health)) this.#stopChecks();
     this.#rebuild();
+  }
+
+  /** The files of certificates and keys hold something else than when they were read. */
+  get certificatesChanged(): boolean {
+    const settings = this.#settings;
+    if (settings === undefined || this.#tls === undefined) return false;
+    return this.#readTls(settings).fingerprint !== this.#tls.fingerprint;
+  }
+
+  #readTls(settings: UpstreamSettings): TlsMaterial {
+    try {
+      return readTls(this.#upstream, settings.tls);
+    } catch (error) {
+      // They could be read a moment ago, when the configuration was checked.
+      if (this.#tls === undefined) throw error;
+      this.#context.log.warn({ upstream: this.#upstream, err: error }, "certificates of before are used on");
+      return this.#tls;
+    }
   }
 
   setServer(server: ServerSettings): void {
@@ -178,7 +199,9 @@ export class Membership implements WheelEntry {
       const address = parseServerAddress(server.address);
       addresses.push(address);
       for (const place of this.#discovery.placesOf(address)) {
-        const key = keyOf(server, place, settings);
+        if (address.protocol === "https") this.#tls ??= this.#readTls(settings);
+        const secret = address.protocol === "https" ? this.#tls!.fingerprint : "";
+        const key = `${keyOf(server, place, settings)}|${secret}`;
         if (!wanted.has(key)) wanted.set(key, { key, server, address, place });
       }
     }
@@ -188,7 +211,7 @@ export class Membership implements WheelEntry {
 
   #add({ key, address, place, server }: Wanted, settings: UpstreamSettings): Member {
     let member: Member | undefined;
-    const transport = this.#context.connect(address, place, settings, {
+    const transport = this.#context.connect(address, place, settings, this.#tls, {
       onAvailable: () => this.#events.onAvailable(),
       onConnected: () => {},
       onConnectFailed: (reason, timedOut) => {

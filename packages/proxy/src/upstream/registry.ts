@@ -1,6 +1,7 @@
 /** All upstreams of a thread by name. A reload changes them in place: what stays keeps its connections. */
 import type { UpstreamSettings } from "../config/schema.ts";
 import type { HealthNews, UpstreamContext } from "./context.ts";
+import { readTls } from "./tls.ts";
 import type { UpstreamStatus } from "./status.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -11,6 +12,13 @@ export class UpstreamRegistry {
 
   constructor(context: UpstreamContext) {
     this.#context = context;
+  }
+
+  /** @throws PorticoProxyError where what the settings name cannot be used; nothing has changed */
+  check(settings: Readonly<Record<string, UpstreamSettings>>): void {
+    for (const [name, { servers, tls }] of Object.entries(settings)) {
+      if (servers.some(({ address }) => address.startsWith("https"))) readTls(name, tls);
+    }
   }
 
   /** Takes the configured upstreams. Those that are gone drain: requests under way have `graceMs`. */
@@ -25,7 +33,8 @@ export class UpstreamRegistry {
       const upstream = this.#upstreams.get(name);
       if (upstream === undefined) this.#upstreams.set(name, new Upstream(name, wanted, this.#context));
       // Plain data from one parser: the same settings are the same text.
-      else if (JSON.stringify(upstream.settings) !== JSON.stringify(wanted)) upstream.reconfigure(wanted);
+      else if (JSON.stringify(upstream.settings) !== JSON.stringify(wanted) || upstream.certificatesChanged)
+        upstream.reconfigure(wanted);
     }
   }
 

@@ -79,6 +79,10 @@ export class Upstream {
     return this.#membership.members;
   }
 
+  get certificatesChanged(): boolean {
+    return this.#membership.certificatesChanged;
+  }
+
   get queued(): number {
     return this.#queue.length;
   }

@@ -5,6 +5,7 @@ import { count } from "./count.ts";
 import { balance, hash, sticky } from "./balance.ts";
 import { ejection, health } from "./health.ts";
 import { server } from "./server.ts";
+import { upstreamTls } from "./upstream-tls.ts";
 
 const queue = z
   .strictObject({
@@ -63,6 +64,7 @@ export const upstream = z.strictObject({
   retries,
   ejection,
   health,
+  tls: upstreamTls,
   panic: z.number().min(0).max(100).prefault(25).meta({
     description:
       "Percent of the servers: where fewer than this are healthy, requests go to all of them, the unhealthy included. The last server is never taken away, whatever this is.",
