@@ -9,6 +9,7 @@ export default defineConfig({
     "src/compile-cache.ts",
     "src/exit-codes.ts",
     "src/nearest.ts",
+    "src/predecessor.ts",
     "src/watchdog.ts",
   ],
 });

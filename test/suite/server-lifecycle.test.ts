@@ -4,6 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { Command, descendants, running } from "../support/command.ts";
+import { stream } from "../support/load.ts";
 import { apps, ServerUnderTest } from "../support/server.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "portico-lifecycle-"));
@@ -17,33 +18,16 @@ function copy(name: string): string {
   return file;
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Asks as fast as answers come, over `clients` connections, until stopped; gives what failed and how many did not. */
-function stream(server: ServerUnderTest, clients: number) {
-  const failures: string[] = [];
-  let answered = 0;
-  const load = { on: true };
-  const loops = Array.from({ length: clients }, async () => {
-    const ask = server.client();
-    while (load.on) {
-      try {
-        const { status, text } = await ask("/slow?ms=2");
-        if (status === 200 && text === "slow") answered++;
-        else failures.push(`${status} ${text}`);
-      } catch (error) {
-        failures.push(String(error));
-      }
-    }
-  });
-  return {
-    async stop() {
-      load.on = false;
-      await Promise.all(loops);
-      return { failures, answered };
-    },
+/** A client that asks for something that takes two milliseconds. */
+function slowly(server: ServerUnderTest) {
+  const ask = server.client();
+  return async (): Promise<string> => {
+    const { status, text } = await ask("/slow?ms=2");
+    return status === 200 && text === "slow" ? "" : `${status} ${text}`;
   };
 }
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 test("TERM: lifespan, waitUntil and shutdown complete, nothing is left", async () => {
   const notes = join(folder, "notes");
@@ -122,7 +106,7 @@ test("HUP under a stream of requests: new code, no failed request", async () => 
   const app = copy("reloaded.ts");
   await using server = await ServerUnderTest.start(app, ["-w", "2", "--probation", "0.2"]);
   const before = await server.worker();
-  const load = stream(server, 8);
+  const load = stream(() => slowly(server), 8);
   for (let generation = 2; generation <= 4; generation++) {
     writeFileSync(
       app,
@@ -152,7 +136,7 @@ test.each([
 ])("a reload of an application that %s keeps the old one and says why", async (_what, code, message) => {
   const app = copy("broken-0.ts");
   await using server = await ServerUnderTest.start(app, ["-w", "2", "--boot-timeout", "6", "--probation", "0.2"]);
-  const load = stream(server, 4);
+  const load = stream(() => slowly(server), 4);
   writeFileSync(app, code);
   server.command.signal("SIGHUP");
   await server.command.printed(message);

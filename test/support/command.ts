@@ -19,6 +19,8 @@ export const bins = {
 export interface CommandOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Path of a program to run in the place of ours. */
+  readonly script?: string;
 }
 
 export interface Exit {
@@ -33,7 +35,7 @@ export class Command implements AsyncDisposable {
   readonly #waiting = new Set<() => void>();
 
   constructor(bin: keyof typeof bins, args: readonly string[], options: CommandOptions = {}) {
-    this.child = spawn(process.execPath, ["--conditions=@portico/source", bins[bin], ...args], {
+    this.child = spawn(process.execPath, ["--conditions=@portico/source", options.script ?? bins[bin], ...args], {
       cwd: options.cwd ?? root,
       env: { ...process.env, NO_COLOR: "1", ...options.env },
       stdio: ["ignore", "pipe", "pipe"],

@@ -6,6 +6,7 @@ import { loadConfiguration } from "./configuration.ts";
 import type { ConfigurationSources } from "./configuration.ts";
 import { isDaemon, startDaemon, tellFailed } from "./daemon.ts";
 import { PorticoServerError } from "./error.ts";
+import { predecessor } from "@portico/supervisor/predecessor";
 import { packageVersion } from "./package-version.ts";
 import { configurationJson, printableConfiguration } from "./print-configuration.ts";
 import { serve } from "./serve.ts";
@@ -15,6 +16,7 @@ export async function main(args: readonly string[], env: NodeJS.ProcessEnv): Pro
   try {
     return await run(args, env);
   } catch (error) {
+    await predecessor()?.failed(error); // where there is one, somebody asked it for an upgrade
     return complain(error);
   }
 }
@@ -43,7 +45,7 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<num
     }
     case "serve":
       if (config.daemon && !isDaemon(env)) return await startDaemon(config.logFile !== "-");
-      return await serve(config, sources);
+      return await serve(loaded, sources);
     default:
       return line.action satisfies never;
   }

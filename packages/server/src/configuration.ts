@@ -8,9 +8,12 @@ import { pathToFileURL } from "node:url";
 import type * as z from "zod";
 import { CONFIG_FILES } from "./configuration-files.ts";
 import { PorticoServerError } from "./error.ts";
+import { predecessor } from "@portico/supervisor/predecessor";
 import { suggestion } from "@portico/supervisor/nearest";
 import { expectation } from "./expectation.ts";
 import { syntaxErrorPlace } from "./source-line.ts";
+import { checkHooks } from "./hooks.ts";
+import type { ServerHooks } from "./hooks.ts";
 import { ServerSettings, SETTINGS } from "./settings.ts";
 import type { ResolvedConfig, ServerConfig } from "./settings.ts";
 
@@ -32,6 +35,14 @@ export interface LoadedConfiguration {
   readonly file: string | undefined;
   /** Setting → where its value is from: `command line`, a variable, the file, or `default`; absent: the schema. */
   readonly origins: Readonly<Record<string, string>>;
+  /** Of the file, where it exports some. */
+  readonly hooks: LoadedHooks | undefined;
+}
+
+/** Hooks, and the module that workers find theirs in. */
+export interface LoadedHooks {
+  readonly hooks: ServerHooks;
+  readonly file: string;
 }
 
 /**
@@ -40,7 +51,7 @@ export interface LoadedConfiguration {
  */
 export async function loadConfiguration(sources: ConfigurationSources): Promise<LoadedConfiguration> {
   const file = findFile(sources);
-  const fromFile = file === undefined ? {} : await readConfigFile(file);
+  const { values: fromFile, hooks } = file === undefined ? NO_FILE : await readConfigFile(file);
   // Weakest first.
   const layers: readonly (readonly [string, Record<string, unknown>])[] = [
     ["default", { ...sources.defaults, ...passedSockets(sources.env) }],
@@ -58,7 +69,12 @@ export async function loadConfiguration(sources: ConfigurationSources): Promise<
       merged[name] = value;
       origins[name] = origin;
     }
-  return { config: checkConfiguration(merged, file ?? "command line"), file, origins };
+  return {
+    config: checkConfiguration(merged, file ?? "command line"),
+    file,
+    origins,
+    hooks: file === undefined || hooks === undefined ? undefined : { hooks, file },
+  };
 }
 
 /**
@@ -99,8 +115,9 @@ function linkSecret(text: string | undefined): ServerConfig {
   return text === undefined || text === "" ? {} : { linkSecret: text };
 }
 
-/** Sockets that systemd passed to this very process are what it is to listen on. */
+/** Sockets that systemd passed to this very process, or to the one whose place it takes, are what it is to listen on. */
 function passedSockets(env: NodeJS.ProcessEnv): ServerConfig {
+  if (predecessor()?.has("systemd:") === true) return { bind: ["systemd:"] };
   return Number(env["LISTEN_PID"]) === process.pid && Number(env["LISTEN_FDS"]) > 0 ? { bind: ["systemd:"] } : {};
 }
 
@@ -111,16 +128,28 @@ function findFile({ file, cwd }: ConfigurationSources): string | undefined {
 
 let reads = 0;
 
-async function readConfigFile(file: string): Promise<Record<string, unknown>> {
+interface FileContent {
+  readonly values: Record<string, unknown>;
+  readonly hooks: ServerHooks | undefined;
+}
+
+const NO_FILE: FileContent = { values: {}, hooks: undefined };
+
+async function readConfigFile(file: string): Promise<FileContent> {
   let value: unknown;
+  let hooks: unknown;
   try {
     if (file.endsWith(".json")) {
       value = JSON.parse(readFileSync(file, "utf8"));
     } else {
       readFileSync(file); // The module loader's word for an unreadable file is less clear than the file system's.
       // A module is loaded once per URL; the number makes a reload read it again.
-      const loaded = (await import(`${pathToFileURL(file).href}?read=${++reads}`)) as { default?: unknown };
+      const loaded = (await import(`${pathToFileURL(file).href}?read=${++reads}`)) as {
+        default?: unknown;
+        hooks?: unknown;
+      };
       value = loaded.default;
+      ({ hooks } = loaded);
     }
   } catch (error) {
     throw new PorticoServerError("config", `cannot read configuration ${file}: ${reasonOf(error)}`, {
@@ -134,7 +163,10 @@ async function readConfigFile(file: string): Promise<Record<string, unknown>> {
       "config",
       `configuration ${file} must have an object as its default export, as in: export default { workers: 2 }`,
     );
-  return value as Record<string, unknown>;
+  return {
+    values: value as Record<string, unknown>,
+    hooks: hooks === undefined ? undefined : checkHooks(hooks, file),
+  };
 }
 
 function reasonOf(error: unknown): string {

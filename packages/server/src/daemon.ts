@@ -4,6 +4,7 @@
  * had in the foreground.
  */
 import { spawn } from "node:child_process";
+import { predecessor } from "@portico/supervisor/predecessor";
 import { PorticoServerError } from "./error.ts";
 
 /** Set for the process in the background; for what it starts in turn it means nothing. */
@@ -30,7 +31,8 @@ export function tellFailed(text: string, exitCode: number): void {
 }
 
 function tell(word: Word): void {
-  if (!isDaemon(process.env) || !process.connected) return;
+  // The channel of a master that takes another's place leads to that one.
+  if (!isDaemon(process.env) || !process.connected || predecessor() !== undefined) return;
   process.send?.(word, undefined, undefined, () => {
     if (process.connected) process.disconnect?.();
   });

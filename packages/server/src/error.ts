@@ -17,6 +17,8 @@ export const ERRORS = {
     exit: EXIT.failed,
     meaning: "a command to a running server failed: nobody listens, no permission, or it could not be done",
   },
+  hook: { exit: EXIT.usage, meaning: "a hook of the configuration module failed, and what it belonged to with it" },
+  upgrade: { exit: EXIT.failed, meaning: "a new master did not come up, or could not be started; the old one goes on" },
   bind: { exit: EXIT.bind, meaning: "an address is in use, or may not be bound" },
   "worker-boot": {
     exit: EXIT.boot,

@@ -21,6 +21,7 @@ export class LinkDispatcher {
   #sequence = 0;
   readonly #leaving = new WeakSet<ChildHandle>();
   readonly #held: Held[] = [];
+  #closed = false;
 
   constructor(children: () => readonly ChildHandle[]) {
     this.#children = children;
@@ -30,7 +31,7 @@ export class LinkDispatcher {
   accept(socket: Socket, message: ToWorker): void {
     socket.on("error", () => socket.destroy());
     if (this.#pass(socket, message)) return;
-    if (this.#held.length >= MAX_HELD) {
+    if (this.#closed || this.#held.length >= MAX_HELD) {
       socket.destroy();
       return;
     }
@@ -63,6 +64,7 @@ export class LinkDispatcher {
 
   /** Ends the connections that still wait. */
   close(): void {
+    this.#closed = true;
     for (const { socket } of this.#held.splice(0)) socket.destroy();
   }
 

@@ -1,7 +1,8 @@
 /** The master's listening sockets: bound from the configuration, changed by a reload, closed at the end. */
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
-import { BoundListener, SupervisorError } from "@portico/supervisor";
+import { BoundListener, formatAddress, predecessor, SupervisorError } from "@portico/supervisor";
+import type { NamedListener } from "@portico/supervisor";
 import { type BindRequest, readBind } from "./bind.ts";
 import { PorticoServerError } from "./error.ts";
 import { socketOwner } from "./privileges.ts";
@@ -11,6 +12,8 @@ import type { ResolvedConfig } from "./settings.ts";
 interface Binding {
   /** As written; a reload keeps what is written the same. */
   readonly key: string;
+  /** As it was asked for, in one form: how a successor finds it again. */
+  readonly name: string;
   readonly proxyProtocol: boolean;
   readonly listeners: readonly BoundListener[];
 }
@@ -52,7 +55,9 @@ export class Listeners {
         const key = JSON.stringify(request);
         let binding = this.#bindings.find((candidate) => candidate.key === key);
         if (binding === undefined) {
-          binding = { key, proxyProtocol: request.proxyProtocol, listeners: await bindAll(request, config.reusePort) };
+          const name = formatAddress(request.address);
+          const listeners = inherited(name) ?? (await bindAll(request, config.reusePort));
+          binding = { key, name, proxyProtocol: request.proxyProtocol, listeners };
           fresh.push(binding);
         }
         bindings.push(binding);
@@ -71,11 +76,16 @@ export class Listeners {
     };
   }
 
-  /** Stops accepting links and closes every socket; unix paths are removed. */
-  async close(): Promise<void> {
+  /** For a successor. */
+  get named(): readonly NamedListener[] {
+    return this.#bindings.flatMap(({ name, listeners }) => listeners.map((listener) => ({ key: name, listener })));
+  }
+
+  /** Stops accepting links and closes every socket; unix paths are removed, unless another master has them too. */
+  async close(keepPath?: true): Promise<void> {
     const bindings = this.#bindings;
     this.#bindings = [];
-    await this.#closeBindings(bindings);
+    await this.#closeBindings(bindings, keepPath);
   }
 
   async #commit(bindings: readonly Binding[]): Promise<void> {
@@ -97,14 +107,23 @@ export class Listeners {
     this.#servers.set(listener, server);
   }
 
-  async #closeBindings(bindings: readonly Binding[]): Promise<void> {
+  async #closeBindings(bindings: readonly Binding[], keepPath?: true): Promise<void> {
     for (const { listeners } of bindings)
       for (const listener of listeners) {
-        await listener.close();
+        await listener.close(keepPath && { keepPath });
         this.#servers.get(listener)?.close();
         this.#servers.delete(listener);
       }
   }
+}
+
+/** What the predecessor was asked to listen on by the same name, it hands over. */
+function inherited(name: string): readonly BoundListener[] | undefined {
+  const before = predecessor();
+  const sockets = before?.take(name);
+  return before === undefined || sockets === undefined || sockets.length === 0
+    ? undefined
+    : sockets.map((socket) => BoundListener.inherit(socket, before));
 }
 
 /** Sockets that are bound and wait for a decision. */

@@ -38,6 +38,8 @@ export interface WorkerInit {
   readonly name: string;
   readonly log: LogOptions;
   readonly retirement: RetirementLimits;
+  /** The configuration module, where it has hooks that run in workers. */
+  readonly hooks: string | undefined;
 }
 
 /** When a worker asks to be replaced; 0 each: never. */

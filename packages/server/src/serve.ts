@@ -1,9 +1,10 @@
 /** The command that serves: the master with everything around it that a program needs, from its start to its end. */
 import { basename, resolve } from "node:path";
+import { isatty } from "node:tty";
 import { SignalQueue } from "@portico/supervisor";
 import { tellReady } from "./daemon.ts";
 import { loadConfiguration } from "./configuration.ts";
-import type { ConfigurationSources } from "./configuration.ts";
+import type { ConfigurationSources, LoadedConfiguration, LoadedHooks } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
 import { openLog, type ServerLog } from "./log.ts";
 import { makeLogFiles, workerIdentity } from "./privileges.ts";
@@ -15,20 +16,24 @@ import { openSurroundings, type Surroundings } from "./surroundings.ts";
 
 const NAME = "portico-server";
 
+/** The file that had some has none any more. */
+const NO_HOOKS: LoadedHooks = { hooks: {}, file: "" };
+const TERMINAL_FDS = [0, 1, 2];
+
 type StopMode = "graceful" | "quick" | "kill";
 
 /**
  * Serves until it is stopped, and resolves with the exit code.
  * @throws PorticoServerError where it does not come up; nothing is left behind then
  */
-export async function serve(config: ResolvedConfig, sources: ConfigurationSources): Promise<number> {
+export async function serve({ config, hooks }: LoadedConfiguration, sources: ConfigurationSources): Promise<number> {
   const name = config.name ?? NAME;
   makeLogFiles(config, await workerIdentity(config));
   const files = openLog(
     { level: config.logLevel, file: config.logFile, format: config.logFormat },
     { name, pid: process.pid },
   );
-  const program = new Program(name, config, sources, files);
+  const program = new Program(name, config, hooks, sources, files);
   const around = await openSurroundings(config, {
     name,
     cwd: sources.cwd,
@@ -54,12 +59,20 @@ class Program {
   readonly #name: string;
   readonly #sources: ConfigurationSources;
   readonly #files: ServerLog;
+  readonly #hooks: LoadedHooks | undefined;
   #config: ResolvedConfig;
   #watch: FileWatch | undefined;
   #stopping: StopMode | undefined;
   readonly #end = Promise.withResolvers<void>();
 
-  constructor(name: string, config: ResolvedConfig, sources: ConfigurationSources, files: ServerLog) {
+  constructor(
+    name: string,
+    config: ResolvedConfig,
+    hooks: LoadedHooks | undefined,
+    sources: ConfigurationSources,
+    files: ServerLog,
+  ) {
+    this.#hooks = hooks;
     this.#name = name;
     this.#config = config;
     this.#sources = sources;
@@ -72,6 +85,7 @@ class Program {
       this.server = await startServer(this.#config, {
         name: this.#name,
         log,
+        hooks: this.#hooks,
         onStarting: (master) => (this.server = master),
         ...(this.#config.reload && { onFiles: await this.#watchFiles(this.#config) }),
       });
@@ -114,6 +128,9 @@ class Program {
       SIGQUIT: () => this.stop("quick", "SIGQUIT"),
       // What went wrong is in the log.
       SIGHUP: () => this.reload("SIGHUP").catch(() => {}),
+      // So is what went wrong here.
+      SIGUSR2: () => this.#upgrade().catch(() => {}),
+      SIGWINCH: () => this.#suspend(),
       SIGTTIN: () => this.#step(1),
       SIGTTOU: () => this.#step(-1),
       SIGUSR1: () => {
@@ -126,7 +143,7 @@ class Program {
 
   /** @param asked who wants it, for the log */
   async stop(mode: StopMode, asked: string): Promise<void> {
-    if (this.#stopping === undefined) this.manager?.stopping();
+    if (this.#stopping === undefined && this.server?.shared !== true) this.manager?.stopping();
     this.#stopping = mode;
     this.#files.log.info({ signal: asked, mode }, `${asked}: ${mode} stop`);
     await this.server?.stop(mode);
@@ -140,8 +157,8 @@ class Program {
     log.info(`${asked}: reload`);
     this.manager?.reloading();
     try {
-      const { config } = await loadConfiguration(this.#sources);
-      await this.server.reload(config);
+      const { config, hooks } = await loadConfiguration(this.#sources);
+      await this.server.reload(config, hooks ?? NO_HOOKS);
       this.#config = config;
       this.#files.setLevel(config.logLevel);
       log.info({ addresses: this.server.addresses }, `reloaded: ${readyLine(this.server, config)}`);
@@ -154,6 +171,31 @@ class Program {
     } finally {
       this.manager?.ready(readyLine(this.server, this.#config));
     }
+  }
+
+  async #upgrade(): Promise<void> {
+    try {
+      const { server } = this;
+      if (server === undefined) return;
+      const { leaving } = await server.upgrade();
+      // The service manager was told that the new one is the service.
+      void leaving.then(() => {
+        if (this.#stopping === undefined) this.manager?.ready(readyLine(server, this.#config));
+      });
+    } catch (error) {
+      this.#files.log.error({ err: error }, messageOf(error));
+      throw error;
+    }
+  }
+
+  async #suspend(): Promise<void> {
+    const { log } = this.#files;
+    if (TERMINAL_FDS.some((fd) => isatty(fd))) {
+      log.debug("SIGWINCH: ignored, the terminal's size has changed");
+      return;
+    }
+    log.info("SIGWINCH: workers off; HUP brings them back");
+    await this.server?.suspend();
   }
 
   async #step(by: number): Promise<void> {

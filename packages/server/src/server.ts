@@ -11,8 +11,12 @@ import { ProcessGroup } from "@portico/supervisor";
 import { compileCacheFolder } from "@portico/supervisor/compile-cache";
 import type { ChildHandle, Identity, StackReport } from "@portico/supervisor";
 import { checkConfiguration, restartOnlyChanges } from "./configuration.ts";
+import type { LoadedHooks } from "./configuration.ts";
 import { PorticoServerError } from "./error.ts";
+import { HOOKS } from "./hooks.ts";
+import type { HookName, HookServer } from "./hooks.ts";
 import { LinkDispatcher } from "./link-dispatch.ts";
+import { MasterHooks } from "./master-hooks.ts";
 import { checkAddresses, Listeners } from "./listeners.ts";
 import type { PreparedListeners } from "./listeners.ts";
 import { openLog } from "./log.ts";
@@ -25,6 +29,7 @@ import type { ResolvedConfig, ServerConfig } from "./settings.ts";
 import { trustTest } from "./trust.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { StartLog } from "./start-log.ts";
+import { type NewMaster, Upgrade } from "./upgrade.ts";
 import { WorkerAnswers } from "./worker-answers.ts";
 import { type BootFacts, workerFailure } from "./worker-failure.ts";
 
@@ -39,6 +44,8 @@ export interface ServerOptions {
   readonly name?: string;
   /** Logger of the master; workers log by the configuration. Default: as the configuration says. */
   readonly log?: Logger;
+  /** Hooks, and the module that workers find theirs in; `loadConfiguration` gives both. */
+  readonly hooks?: LoadedHooks | undefined;
   /** False: binds nothing, for a check that the application starts. Default true. */
   readonly listen?: boolean;
   /** Gets the server before it is up, so that a signal can stop a start. */
@@ -76,7 +83,7 @@ export interface RunningServer {
    * Loads the application again in new workers, with a new configuration where one is given; the old ones leave when
    * their replacements are ready. Rejects with the reason, and the old ones stay, where a replacement does not come up.
    */
-  reload(config?: ServerConfig): Promise<void>;
+  reload(config?: ServerConfig, hooks?: LoadedHooks): Promise<void>;
   /** How many workers there should be. */
   readonly wanted: number;
   /** Changes the number of workers, from 1. Resolves when the new ones are ready, or the surplus ones are gone. */
@@ -105,11 +112,12 @@ export interface RunningServer {
   /** Workers off (SIGWINCH): all leave in order, connections wait in the backlog. `reload` brings them back. */
   suspend(): Promise<void>;
   /**
-   * Starts a second master, from what is on the disk now, on the same sockets (SIGUSR2). Resolves with its process id
-   * when it serves; rejects with its reason where it does not come up, and nothing has changed then. After it, `stop`
+   * Starts a second master, from what is on the disk now, on the same sockets (SIGUSR2). Resolves when it serves; rejects with its reason where it does not come up, and nothing has changed then. After it, `stop`
    * here confirms the new one; `stop` of the new one brings everything back to this one.
    */
-  upgrade(): Promise<number>;
+  upgrade(): Promise<NewMaster>;
+  /** There is another master on the same sockets, newer or older: this one's end is not the end of the service. */
+  readonly shared: boolean;
   /**
    * `graceful`: requests under way, `waitUntil` work and shutdown finish first, bounded by gracefulTimeout. `quick`:
    * connections are closed. May be called again to escalate. Nothing is left behind when it resolves.
@@ -154,6 +162,9 @@ class Master implements RunningServer {
   readonly #listeners: Listeners;
   readonly #links: LinkDispatcher;
   readonly #answers = new WorkerAnswers();
+  readonly #upgrade: Upgrade;
+  readonly #hooks: MasterHooks;
+  #hooksFile: string | undefined;
   readonly #sessions = new SessionRegistry();
   readonly #metrics = new MetricsRegistry();
   #config: ResolvedConfig;
@@ -177,8 +188,17 @@ class Master implements RunningServer {
     this.#startLog = new StartLog(this.#log);
     this.#links = new LinkDispatcher(() => this.#group?.children ?? []);
     this.#listeners = new Listeners(this.#cwd, (socket, unixPath) =>
-      this.#links.accept(socket, { kind: "link", secret: unixPath === undefined, unixPath }),
+      this.#acceptLink(socket, { kind: "link", secret: unixPath === undefined, unixPath }),
     );
+    this.#hooks = new MasterHooks(hookServer(this, this.#log), options.hooks?.hooks);
+    this.#hooksFile = workerHooksFile(options.hooks);
+    this.#upgrade = new Upgrade({
+      log: this.#log,
+      listeners: () => this.#listeners.named,
+      before: () => this.#hooks.call("preExec"),
+      onRolledBack: () => void this.#resume(),
+      onLink: (socket, message) => this.#links.accept(socket, message),
+    });
   }
 
   get addresses(): readonly string[] {
@@ -189,6 +209,7 @@ class Master implements RunningServer {
     const config = this.#config;
     const init = this.#initOf(config);
     checkAddresses(config, this.#cwd);
+    await this.#hooks.call("onStarting");
     const prepared = await this.#listeners.prepare(listen ? config : { ...config, bind: [] });
     if (this.#stopped !== undefined) {
       await prepared.abandon();
@@ -211,22 +232,28 @@ class Master implements RunningServer {
       maxSurge: config.maxSurge,
       probation: config.probation * MS,
       ...reportsOf(config),
+      reportsOwner: this.#identity,
       log: this.#startLog.log,
       ...(config.captureOutput && {
         onOutput: (child, stream, line) => this.#log.info({ worker: child.slot, pid: child.pid, stream }, line),
       }),
+      onSpawn: (id, generation) => void this.#hooks.call("preFork", { id, generation }),
       onMessage: (child, message, handle) => this.#onMessage(child, message as FromWorker, handle),
       onEvent: (event) => {
         this.#metrics.count(event);
         if (event.type === "ready") this.#links.offer();
+        this.#hooks.take(event);
       },
     });
     this.#group = group;
     try {
       await group.start();
+      this.#hooks.began(group.count);
       await prepared.commit();
       if (this.#stopped !== undefined) throw stoppedWhileStarting();
+      this.#upgrade.served();
       this.#startLog.release();
+      await this.#hooks.call("whenReady");
       this.#warnOfPublicAddresses();
     } catch (error) {
       await group.stop("kill");
@@ -236,12 +263,15 @@ class Master implements RunningServer {
     }
   }
 
-  async reload(config?: ServerConfig): Promise<void> {
+  async reload(config?: ServerConfig, hooks?: LoadedHooks): Promise<void> {
     const group = this.#running();
     const next = config === undefined ? this.#config : checkConfiguration(config, "configuration");
     const waiting = restartOnlyChanges(this.#config, next);
     if (waiting.length > 0) this.#log.warn({ settings: waiting }, `a restart is needed for: ${waiting.join(", ")}`);
-    const init = this.#initOf(next);
+    if (hooks !== undefined) this.#hooks.replace(hooks.hooks);
+    await this.#hooks.call("onReload");
+    const hooksFile = hooks === undefined ? this.#hooksFile : workerHooksFile(hooks);
+    const init = { ...this.#initOf(next), hooks: hooksFile };
     const prepared = await this.#listeners.prepare(next);
     this.#loaded = false;
     try {
@@ -256,6 +286,7 @@ class Master implements RunningServer {
       throw workerFailure(error, this.#bootFacts(next));
     }
     this.#config = next;
+    this.#hooksFile = hooksFile;
     this.#files.setLevel(next.logLevel);
     this.#warnOfPublicAddresses();
   }
@@ -308,11 +339,17 @@ class Master implements RunningServer {
     await this.#running().scale(0);
   }
 
-  upgrade(): Promise<number> {
-    return Promise.reject(new PorticoServerError("control", "this server cannot be upgraded while it runs"));
+  get shared(): boolean {
+    return this.#upgrade.shared;
+  }
+
+  async upgrade(): Promise<NewMaster> {
+    this.#running();
+    return await this.#upgrade.start();
   }
 
   stop(mode: "graceful" | "quick" | "kill" = "graceful"): Promise<void> {
+    if (this.#stopped === undefined) this.#upgrade.leaving();
     const stopping = this.#group?.stop(mode) ?? Promise.resolve();
     this.#stopped ??= this.#finish(stopping);
     return this.#stopped;
@@ -347,8 +384,25 @@ class Master implements RunningServer {
   /** The sockets close first, so nobody is accepted whom no worker will serve; then the workers finish. */
   async #finish(stopping: Promise<void>): Promise<void> {
     this.#links.close();
-    await this.#listeners.close();
+    await this.#listeners.close(this.#upgrade.heir || undefined);
     await stopping;
+    await this.#hooks.call("onExit");
+  }
+
+  /** Without workers a connection waits for them here, unless there is a new master that has some. */
+  #acceptLink(socket: Socket, message: Extract<ToWorker, { kind: "link" }>): void {
+    if (this.#group?.count === 0 && this.#upgrade.pass(socket, message)) return;
+    this.#links.accept(socket, message);
+  }
+
+  /** The new master is gone, and the workers here had been sent away for it. */
+  async #resume(): Promise<void> {
+    if (this.#stopped !== undefined || this.#group === undefined || this.#group.count > 0) return;
+    try {
+      await this.#group.scale(workerCount(this.#config));
+    } catch (error) {
+      this.#log.error({ err: error }, "the workers did not come back: reload (SIGHUP) to try again");
+    }
   }
 
   /** Slow clients, TLS and limits are the front's business: on an open network this server should not stand alone. */
@@ -461,6 +515,7 @@ class Master implements RunningServer {
         maxRss: config.maxRss,
         maxHeap: config.maxHeap,
       },
+      hooks: this.#hooksFile,
     };
   }
 }
@@ -469,6 +524,29 @@ class Master implements RunningServer {
 function introduce(children: readonly ChildHandle[], to: number, socket: Socket | undefined): void {
   const owner = children.find(({ id, state }) => id === to && state !== "gone");
   if (socket !== undefined && owner?.send({ kind: "sibling" } satisfies ToWorker, socket) !== true) socket.destroy();
+}
+
+/** What hooks see of the master. */
+function hookServer(server: RunningServer, log: Logger): HookServer {
+  return {
+    log,
+    get addresses() {
+      return server.addresses;
+    },
+    get application() {
+      return server.application;
+    },
+    get wanted() {
+      return server.wanted;
+    },
+    workers: () => server.workers(),
+  };
+}
+
+/** Workers load the configuration module only where it has something for them. */
+function workerHooksFile(loaded: LoadedHooks | undefined): string | undefined {
+  const names = Object.keys(loaded?.hooks ?? {}) as HookName[];
+  return names.some((name) => HOOKS[name].process === "worker") ? loaded?.file : undefined;
 }
 
 function stoppedWhileStarting(): PorticoServerError {

@@ -4,7 +4,8 @@
  */
 import { resolve } from "node:path";
 import type { Logger } from "@portico/gateway";
-import { SupervisorError, writePidFile } from "@portico/supervisor";
+import { predecessor, SupervisorError, writePidFile } from "@portico/supervisor";
+import type { ControlTarget } from "./control/protocol.ts";
 import { PorticoServerError } from "./error.ts";
 import { prometheusText } from "./metrics/prometheus.ts";
 import { MetricsRegistry, type MetricsSnapshot } from "./metrics/registry.ts";
@@ -92,14 +93,37 @@ async function listenForCommands(
     metrics: (running) => prometheusText(running.metrics()),
   });
   try {
-    const path = typeof config.control === "string" ? resolve(cwd, config.control) : defaultControlPath();
-    const control = await openControl(path, target);
-    open.defer(() => control.close());
+    if (typeof config.control === "string") await openNamed(resolve(cwd, config.control), target, open);
+    else {
+      const control = await openControl(defaultControlPath(), target);
+      open.defer(() => control.close());
+    }
   } catch (error) {
     // What nobody asked for must not keep the server from serving.
     if (typeof config.control === "string") throw error;
     log.warn(`no control socket: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** A predecessor that still runs has the name: until it is gone, ours is `PATH.2`, as with the pid file. */
+async function openNamed(path: string, target: ControlTarget, open: AsyncDisposableStack): Promise<void> {
+  const { openControl } = await import("./control/server.ts");
+  const before = predecessor();
+  const second = before?.alive === true;
+  let control = await openControl(second ? `${path}.2` : path, target);
+  let closed = false;
+  open.defer(async () => {
+    closed = true;
+    await control.close();
+  });
+  if (!second) return;
+  const moved = before.gone.then(async () => {
+    if (closed) return;
+    const first = await openControl(path, target);
+    await control.close();
+    control = first;
+  });
+  moved.catch(() => {}); // somebody else has the name now: it stays the second
 }
 
 async function takePidFile(path: string): ReturnType<typeof writePidFile> {

@@ -22,6 +22,7 @@ import { type Counts, countInto, noCounts } from "./metrics/counts.ts";
 import type { FromWorker, ToWorker, WorkerInit, WorkerQuestion } from "./messages.ts";
 import { usesEngineIo } from "./sessions/engine-io.ts";
 import type { Sessions } from "./sessions/sessions.ts";
+import type { WorkerHooks } from "./worker-hooks.ts";
 import { Retirement } from "./retirement.ts";
 import { type OnServed, watchServed } from "./served-exchange.ts";
 import { describe } from "./source-line.ts";
@@ -59,6 +60,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   #links: WorkerLinks | undefined;
   #sessions: Sessions | undefined;
   #retirement: Retirement | undefined;
+  #hooks: WorkerHooks | undefined;
   readonly #servers: Server[] = [];
   readonly #underWay = new UnderWay();
   #phase: "loading" | "starting up" | "serving" | "draining" = "loading";
@@ -80,9 +82,11 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     if (init.development) this.#log = await this.#develop(this.#log);
     process.on("uncaughtException", (error, origin) => this.#crashed(error, origin));
     try {
+      await this.#loadHooks(init, context, this.#log);
       this.#host = await this.#load(init, context, this.#log);
       this.#phase = "starting up";
       await this.#host.startup();
+      await this.#hooks?.call("postWorkerInit");
       await this.#serve(init, context, this.#host);
     } catch (error) {
       throw error instanceof PorticoServerError ? withDetail(error) : error;
@@ -122,8 +126,14 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     return `${this.#phase}, ${this.#underWay.size} under way: ${named.join(", ")}`;
   }
 
+  /** Called by the watchdog, on this thread where it is stuck, before the process is killed. */
+  abort(): void {
+    this.#hooks?.callNow("workerAbort");
+  }
+
   drain(mode: "graceful" | "quick"): Promise<void> {
     if (mode === "quick") {
+      this.#hooks?.callNow("workerInt");
       this.#stopAccepting();
       this.#impatient.resolve();
       this.#host?.interrupt();
@@ -202,14 +212,23 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     handler = this.#underWay.watch(handler);
     this.#retirement = new Retirement(init.retirement, (reason) => context.retire(reason));
     handler = this.#retirement.watch(handler, Math.random);
+    handler = this.#hooks?.before(handler) ?? handler;
     if (this.#development !== undefined) handler = this.#development.watch(handler);
     const watchers: OnServed[] = [];
     if (init.accessLog !== undefined) {
       this.#accessLog = new AccessLog(init.accessLog, init.accessLogFormat, context.slot);
       watchers.push(this.#accessLog.onServed);
     }
+    if (this.#hooks?.onServed !== undefined) watchers.push(this.#hooks.onServed);
     if (init.metrics) watchers.push(countInto(this.#startCounting()));
     return watchServed(handler, watchers);
+  }
+
+  async #loadHooks({ hooks }: WorkerInit, { slot, generation }: ChildContext, log: Logger): Promise<void> {
+    if (hooks === undefined) return;
+    const { WorkerHooks } = await import("./worker-hooks.ts"); // for those who have some
+    this.#hooks = await WorkerHooks.load(hooks, { id: slot, pid: process.pid, generation, log });
+    await this.#hooks.call("postFork");
   }
 
   /** What goes wrong in a request is in the log with the request's id: from there it is taken for the browser. */
@@ -286,6 +305,7 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
     } catch (error) {
       this.#log?.error({ err: error }, `shutdown failed: ${describe(error)}`);
     }
+    await this.#hooks?.call("workerExit");
     this.#accessLog?.close();
     this.#tellCounts?.();
   }

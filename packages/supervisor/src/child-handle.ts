@@ -20,6 +20,7 @@ export type ChildState = "starting" | "ready" | "draining" | "gone";
 /** What the group hears from a child. */
 export interface ChildOwner {
   onMessage(child: ChildHandle, message: unknown, handle: unknown): void;
+  onSpawn(slot: number, generation: number): void;
   onBeat(child: ChildHandle): void;
   onRetire(child: ChildHandle, reason: string): void;
   /** The child lives, but has closed the channel: it hears nothing any more. It is `draining` from here on. */

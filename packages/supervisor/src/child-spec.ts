@@ -1,5 +1,6 @@
 /** Everything a child is started with, and how it is handed to the new process. */
 import type { StdioOptions } from "node:child_process";
+import type { Identity } from "./identity.ts";
 import type { BoundListener } from "./listener.ts";
 import { WATCH_FD } from "./messages.ts";
 import type { InitMessage } from "./messages.ts";
@@ -23,6 +24,8 @@ export interface ChildSpec {
   readonly watchdog: boolean;
   /** Folder for diagnostic reports; undefined: none are written. */
   readonly reports: string | undefined;
+  /** Whose the folder is to be; undefined: the child's as it starts. */
+  readonly reportsOwner: Identity | undefined;
 }
 
 /** Standard streams, the IPC channel, the watch pipe, then the listening sockets. */
@@ -56,6 +59,7 @@ export function initMessage(spec: ChildSpec, place: { id: number; slot: number; 
     gracefulMs: spec.gracefulMs,
     watchdog: spec.watchdog,
     reports: spec.reports,
+    reportsOwner: spec.reportsOwner,
     umask: spec.umask,
   };
 }

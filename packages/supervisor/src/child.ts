@@ -47,6 +47,8 @@ export interface ChildRuntime<Init = unknown> {
   onCount?(count: number): void;
   /** One line about what is under way now, called by the watchdog while the event loop is stuck: must not wait for anything. */
   describe?(): string;
+  /** The process is about to be killed because its event loop stands still; called by the watchdog, as `describe`. */
+  abort?(): void;
 }
 
 /**
@@ -159,13 +161,17 @@ class Child<Init> implements ChildContext {
 
   /** What the watchdog thread calls on this one while it is stuck, and what a fatal error leaves behind. */
   #prepareForTheWorst(): void {
-    const { reports } = this.#init;
+    const { reports, reportsOwner } = this.#init;
     if (this.#runtime.describe !== undefined) {
       Reflect.set(globalThis, Symbol.for(DESCRIBE_KEY), () => this.#runtime.describe?.());
     }
-    if (reports === undefined) return;
-    if (prepareReports(reports)) Reflect.set(globalThis, Symbol.for(REPORT_KEY), () => writeHangReport(reports));
-    else console.error(`no diagnostic reports: ${reports} is not a folder of this user alone`);
+    const writes = reports !== undefined && prepareReports(reports, reportsOwner);
+    if (reports !== undefined && !writes)
+      console.error(`no diagnostic reports: ${reports} is not a folder of this user alone`);
+    Reflect.set(globalThis, Symbol.for(REPORT_KEY), () => {
+      this.#runtime.abort?.();
+      return writes ? writeHangReport(reports) : "";
+    });
   }
 
   drain(mode: "graceful" | "quick"): void {

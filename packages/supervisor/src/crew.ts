@@ -35,6 +35,7 @@ export class Crew {
     this.#hooks = hooks;
     this.#owner = {
       onMessage: (child, message, handle) => options.onMessage?.(child, message, handle),
+      onSpawn: (slot, generation) => options.onSpawn?.(slot, generation),
       onBeat: (child) => this.#heartbeat.beat(child),
       onRetire: (child, reason) => hooks.onRetire(child, reason),
       onCutOff: (child) => this.#cutOff(child),
@@ -100,6 +101,7 @@ export class Crew {
   }
 
   #spawn(slot: number, count: number, spec: ChildSpec): ChildHandle {
+    this.#owner.onSpawn(slot, spec.generation);
     const child = new ChildHandle(this.#nextId++, slot, count, spec, this.#owner);
     this.#all.add(child);
     this.#emit("spawned", { child: factsOf(child) });
@@ -111,8 +113,8 @@ export class Crew {
     this.#all.delete(child);
     this.#heartbeat.forget(child);
     const { reason, stack, kind } = exit;
-    if (child.dismissed) this.#emit("exited", { child: factsOf(child), reason });
-    else if (child.readyAt === undefined) this.#emit("failed", { child: factsOf(child), reason, stack });
+    if (child.dismissed) this.#emit("exited", { child: factsOf(child), how: kind, reason });
+    else if (child.readyAt === undefined) this.#emit("failed", { child: factsOf(child), how: kind, reason, stack });
     else this.#emit("crashed", { child: factsOf(child), how: kind, reason, stack });
     this.#hooks.onGone(child, exit);
   }

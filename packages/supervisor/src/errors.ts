@@ -14,6 +14,7 @@ export const SUPERVISOR_ERRORS = {
   child_timeout: "a child was not ready in time",
   reload_failed: "a replacement did not come up; the old children stay",
   scale_failed: "an additional child did not come up",
+  upgrade_failed: "a new master did not come up; this one goes on",
   stopped: "the group is stopping or has stopped",
   listener_closed: "the listener was closed",
 } as const;

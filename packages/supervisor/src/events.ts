@@ -24,9 +24,9 @@ type EventFields = {
   ready: About & { readonly bootMs: number };
   draining: About & { readonly reason: string };
   /** It left because it was told to. */
-  exited: About & { readonly reason: string };
+  exited: About & { readonly how: EndKind; readonly reason: string };
   /** It ended, or was ended, before it was ready. */
-  failed: About & { readonly reason: string; readonly stack: string | undefined };
+  failed: About & { readonly how: EndKind; readonly reason: string; readonly stack: string | undefined };
   /** It ended although nobody told it to. */
   crashed: About & { readonly how: EndKind; readonly reason: string; readonly stack: string | undefined };
   /** It lives, but has closed the channel to the master; it gets `boundMs` to leave by itself. */

@@ -6,6 +6,7 @@ import type { ChildSpec } from "./child-spec.ts";
 import type { EventLevel, GroupEvent } from "./events.ts";
 import { DEFAULT_HEARTBEAT } from "./heartbeat.ts";
 import type { HeartbeatOptions } from "./heartbeat.ts";
+import type { Identity } from "./identity.ts";
 import type { BoundListener } from "./listener.ts";
 
 /** The part of a logger that a group uses; pino fits. */
@@ -57,7 +58,11 @@ export interface ProcessGroupOptions {
   readonly probation?: number;
   /** Folder for diagnostic reports of children that hang or run out of memory; made by the child, with mode 0700. Default: none are written. */
   readonly reports?: string;
+  /** Who the children become by themselves, where they start as root: the folder will be theirs. */
+  readonly reportsOwner?: Identity | undefined;
   readonly log?: GroupLog;
+  /** Called before each process is started; must not throw. */
+  onSpawn?(slot: number, generation: number): void;
   onMessage?(child: ChildHandle, message: unknown, handle: unknown): void;
   onEvent?(event: GroupEvent): void;
   /** Takes the children's output by line; without it they write to this process's stdout and stderr. */
@@ -123,5 +128,6 @@ export function firstSpec(options: ProcessGroupOptions, settings: GroupSettings)
     gracefulMs: settings.gracefulMs,
     watchdog: options.watchdog ?? true,
     reports: options.reports,
+    reportsOwner: options.reportsOwner,
   };
 }

@@ -9,6 +9,8 @@ import type { DescriptorAddress, ListenAddress, SystemdAddress, TcpAddress, Unix
 import { adoptHandle, bindHandle } from "./bound-handle.ts";
 import type { BoundHandle } from "./bound-handle.ts";
 import { SupervisorError } from "./errors.ts";
+import type { HandedSocket } from "./handover.ts";
+import type { Predecessor } from "./predecessor.ts";
 import { systemdDescriptors } from "./systemd.ts";
 
 export interface BindOptions {
@@ -39,13 +41,16 @@ export class BoundListener {
   /** For clients and logs: `http://127.0.0.1:8080`, `link+unix:/run/app.sock`. */
   readonly url: string;
   readonly backlog: number;
+  /** Of a unix socket's path. */
+  readonly inode: number | undefined;
   readonly #handle: BoundHandle;
-  readonly #inode: number | undefined;
+  /** Another master has the socket too, and its path. */
+  #shared: () => boolean = () => false;
   #closed = false;
 
   private constructor(handle: BoundHandle, address: ListenAddress, backlog: number, inode?: number) {
     this.#handle = handle;
-    this.#inode = inode;
+    this.inode = inode;
     this.fd = handle.fd;
     this.address = address;
     this.url = formatAddress(address);
@@ -90,6 +95,19 @@ export class BoundListener {
     }
   }
 
+  /** Takes a socket that a predecessor has handed over; its path stays while the predecessor runs. Throws {@link SupervisorError} `descriptor_invalid`. */
+  static inherit({ fd, address, backlog, inode }: HandedSocket, before: Predecessor): BoundListener {
+    try {
+      const listener = new BoundListener(adoptHandle(fd), address, backlog, inode);
+      listener.#shared = () => before.alive;
+      return listener;
+    } catch (error) {
+      throw new SupervisorError("descriptor_invalid", `${formatAddress(address)}: descriptor ${fd} is no socket`, {
+        cause: error,
+      });
+    }
+  }
+
   /** Wraps a bound handle. Private to this module. */
   static from(handle: BoundHandle, address: ListenAddress, backlog: number, inode?: number): BoundListener {
     return new BoundListener(handle, address, backlog, inode);
@@ -110,9 +128,9 @@ export class BoundListener {
 
   /** Changes who may connect to a unix socket, if its path still is this one. */
   async permit(options: Pick<BindOptions, "mode" | "owner">): Promise<void> {
-    if (this.#inode === undefined || this.address.kind !== "unix") return;
+    if (this.inode === undefined || this.address.kind !== "unix") return;
     const { path } = this.address;
-    if ((await lstat(path).catch(() => undefined))?.ino !== this.#inode) return;
+    if ((await lstat(path).catch(() => undefined))?.ino !== this.inode) return;
     try {
       await chmod(path, options.mode ?? DEFAULT_UNIX_MODE);
       if (options.owner !== undefined) await chown(path, options.owner.uid, options.owner.gid);
@@ -125,8 +143,8 @@ export class BoundListener {
   async close(options: { keepPath?: boolean } = {}): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#inode !== undefined && this.address.kind === "unix" && options.keepPath !== true) {
-      await unlinkIf(this.address.path, this.#inode);
+    if (this.inode !== undefined && this.address.kind === "unix" && !(options.keepPath ?? this.#shared())) {
+      await unlinkIf(this.address.path, this.inode);
     }
     this.#handle.close();
   }

@@ -1,5 +1,6 @@
 /** What master and child say to each other over the IPC channel and over the watch pipe. Private to this package. */
 import type { ListenAddress } from "./address.ts";
+import type { Identity } from "./identity.ts";
 
 /** `graceful`: finish what is under way. `quick`: close now, in order. `kill`: SIGKILL. */
 export type StopMode = "graceful" | "quick" | "kill";
@@ -39,6 +40,8 @@ export interface InitMessage {
   readonly watchdog: boolean;
   /** Folder for diagnostic reports; undefined: none are written. */
   readonly reports: string | undefined;
+  /** Whose the folder is to be; undefined: the child's as it starts. */
+  readonly reportsOwner: Identity | undefined;
   readonly umask: number | undefined;
 }
 

@@ -2,7 +2,8 @@
  * Node's diagnostic reports of children that hung or ran out of memory. Written by the child, into a folder of its
  * user's own; read by the master, which learns from it what a SIGABRT meant.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import type { Identity } from "./identity.ts";
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /** Kept of all reports in the folder, newest first: enough for an incident, and a bound. About 100 kB each. */
@@ -17,11 +18,13 @@ const fatalName = (pid: number): string => `portico-fatal-${pid}.json`;
  * In the child: from now on a fatal error (the heap's limit) leaves a report, and {@link writeHangReport} can. Secrets
  * of the environment and name look-ups stay out of it. False: the folder cannot be made, or is somebody else's.
  */
-export function prepareReports(folder: string): boolean {
+export function prepareReports(folder: string, owner?: Identity): boolean {
   try {
-    mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE });
+    const made = mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE });
+    if (made !== undefined && owner !== undefined) chownSync(folder, owner.uid, owner.gid);
     const found = lstatSync(folder);
-    if (!found.isDirectory() || found.uid !== process.geteuid?.() || (found.mode & OTHERS_BITS) !== 0) return false;
+    if (!found.isDirectory() || found.uid !== (owner?.uid ?? process.geteuid?.()) || (found.mode & OTHERS_BITS) !== 0)
+      return false;
   } catch {
     return false;
   }
