@@ -1,9 +1,12 @@
 /** `portico serve` comes, reloads, loses processes and goes: clients notice as little as can be, and nothing is left. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { descendants, running } from "../support/command.ts";
+import { Command, descendants, running } from "../support/command.ts";
 import { Playground, StackUnderTest } from "../support/stack.ts";
 
 const application = (word: string): string => `
@@ -385,3 +388,34 @@ function wrk(stack: StackUnderTest) {
     },
   };
 }
+
+test("commands: status, reload and stop of the whole stack", async () => {
+  const runtime = mkdtempSync(join(tmpdir(), "portico-commands-"));
+  const options = { cwd: runtime, env: { XDG_RUNTIME_DIR: runtime } };
+  const told = async (...args: string[]): Promise<{ code: number | null; output: string }> => {
+    await using command = new Command("portico", args, options);
+    return { code: (await command.exited).code, output: command.output };
+  };
+  try {
+    writeFileSync(join(runtime, "app.mjs"), 'export default { fetch: () => new Response("one") };\n');
+    await using stack = new Command(
+      "portico",
+      ["serve", "app.mjs", "--listen", "127.0.0.1:0", "--threads", "1"],
+      options,
+    );
+    const [, url] = await stack.printed(/ready on (http:\/\/127\.0\.0\.1:\d+)/);
+    const status = JSON.parse((await told("status", "--json")).output) as Record<string, unknown>;
+    expect(status).toMatchObject({ version: 1, name: "portico", pid: stack.pid, app: "app.mjs", wanted: 1 });
+    writeFileSync(join(runtime, "app.mjs"), 'export default { fetch: () => new Response("two") };\n');
+    expect(await told("reload")).toEqual({ code: 0, output: "reloaded: generation 2 serves\n" });
+    expect(await (await fetch(url!)).text()).toBe("two");
+    writeFileSync(join(runtime, "app.mjs"), "export default {{{\n");
+    const failed = await told("reload");
+    expect([failed.code, failed.output]).toEqual([4, expect.stringMatching(/^portico: app\.mjs does not parse: /)]);
+    expect(await told("stop")).toEqual({ code: 0, output: `stopped (pid ${stack.pid})\n` });
+    expect(await stack.exited).toEqual({ code: 0, signal: null });
+    expect((await told("status")).code).toBe(1);
+  } finally {
+    rmSync(runtime, { recursive: true, force: true });
+  }
+});

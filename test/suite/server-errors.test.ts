@@ -1,12 +1,13 @@
 /** Bad input: one clear message, the right exit code, nothing left running. */
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { Command, descendants, running } from "../support/command.ts";
+import { bins, Command, descendants, running } from "../support/command.ts";
 import { apps } from "../support/server.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "portico-errors-"));
@@ -15,6 +16,7 @@ const socket = join(folder, "s.sock");
 writeFileSync(join(folder, "misspelt.json"), '{ "wrokers": 2 }');
 writeFileSync(join(folder, "broken.mjs"), "export default {\n  workers: 2,,\n};\n");
 writeFileSync(join(folder, "file"), "no socket");
+chmodSync(folder, 0o755);
 
 interface Case {
   readonly what: string;
@@ -114,6 +116,121 @@ const cases: readonly Case[] = [
     message: /^cannot listen on unix:\/nowhere\/x\.sock: its directory does not exist$/,
   },
   {
+    what: "unknown user",
+    args: ["tsgi.ts", "--user", "nobody-of-that-name"],
+    code: 2,
+    message: /^user: the user "nobody-of-that-name" is not known on this machine$/,
+  },
+  {
+    what: "unknown group",
+    args: ["tsgi.ts", "--group", "no-such-group"],
+    code: 2,
+    message: /^group: the group "no-such-group" is not known on this machine$/,
+  },
+  {
+    what: "unknown owner of a socket",
+    args: ["tsgi.ts", "--socket-owner", "nobody-of-that-name"],
+    code: 2,
+    message: /^owner: the user "nobody-of-that-name" is not known on this machine$/,
+  },
+  {
+    what: "owner of a TCP address",
+    args: ["tsgi.ts", "-b", "127.0.0.1:0?owner=root"],
+    code: 2,
+    message: /^bind 127\.0\.0\.1:0\?owner=root: only unix sockets have a mode and an owner$/,
+  },
+  {
+    what: "misspelt option of an address",
+    args: ["tsgi.ts", "-b", "unix:/tmp/x?mod=0600"],
+    code: 2,
+    message: /^bind unix:\/tmp\/x\?mod=0600: unknown option "mod" \(did you mean "mode"\?\)$/,
+  },
+  {
+    what: "wrong value of an option of an address",
+    args: ["tsgi.ts", "-b", "unix:/tmp/x?mode=999"],
+    code: 2,
+    message: /^bind unix:\/tmp\/x\?mode=999: mode: "999" is not a value it takes$/,
+  },
+  {
+    what: "PROXY protocol on the link",
+    args: ["tsgi.ts", "-b", "link+unix:/tmp/x?proxy-protocol"],
+    code: 2,
+    message: /^bind link\+unix:\/tmp\/x\?proxy-protocol: the link says who the client is by itself/,
+  },
+  {
+    what: "https address",
+    args: ["tsgi.ts", "-b", "https://127.0.0.1:0"],
+    code: 2,
+    message:
+      /^bind https:\/\/127\.0\.0\.1:0: TLS is the front's job: put portico-proxy, nginx or a load balancer before/,
+  },
+  {
+    what: "flag for TLS",
+    args: ["tsgi.ts", "--certfile", "cert.pem"],
+    code: 2,
+    message: /^--certfile: TLS is the front's job: /,
+  },
+  {
+    what: "variable without a value",
+    args: ["tsgi.ts", "-e", "COLOUR"],
+    code: 2,
+    message: /^--env COLOUR: must be NAME=value$/,
+  },
+  {
+    what: "variable of an impossible name",
+    args: ["tsgi.ts", "-e", "A-B=1"],
+    code: 2,
+    message: /^--env A-B=1: /,
+  },
+  {
+    what: "size without a unit that exists",
+    args: ["tsgi.ts", "--max-rss", "512 elephants"],
+    code: 2,
+    message: /^--max-rss 512 elephants: .*must be bytes, or a size such as 512MiB$/,
+  },
+  {
+    what: "umask that is no octal number",
+    args: ["tsgi.ts", "--umask", "888"],
+    code: 2,
+    message: /^--umask 888: must be an octal mode such as 0660$/,
+  },
+  {
+    what: "statsd without a port",
+    args: ["tsgi.ts", "--statsd", "localhost"],
+    code: 2,
+    message: /^statsd: "localhost" is not host:port$/,
+  },
+  {
+    what: "metrics at an impossible address",
+    args: ["tsgi.ts", "--metrics", "127.0.0.1:99999"],
+    code: 5,
+    message: /^metrics: cannot listen on "127\.0\.0\.1:99999": port 99999 is above 65535/,
+  },
+  {
+    what: "control socket in a folder that is not there",
+    args: ["tsgi.ts", "--control", "/nowhere/c.sock"],
+    code: 1,
+    message: /^control \/nowhere\/c\.sock: cannot listen on unix:\/nowhere\/c\.sock: its directory does not exist$/,
+  },
+  {
+    what: "pid file in a folder that is not there",
+    args: ["tsgi.ts", "--pid", "/nowhere/p.pid"],
+    code: 2,
+    message: /^pid \/nowhere\/p\.pid: ENOENT/,
+  },
+  {
+    what: "working folder that is not there",
+    args: ["tsgi.ts", "--chdir", "/nowhere"],
+    code: 4,
+    message: /^cannot find the application: there is no file \/nowhere\/tsgi\.ts/,
+  },
+  {
+    what: "unknown command-like word",
+    args: ["statuss"],
+    code: 4,
+    message: /^cannot find the application: /,
+  },
+  {
     what: "missing module",
     args: ["tsgy.ts"],
     code: 4,
@@ -190,7 +307,7 @@ const cases: readonly Case[] = [
     what: "module that ends the process",
     args: ["bad/exits.mjs"],
     code: 3,
-    message: /^a worker ended while it was loading bad\/exits\.mjs: exit code 7$/,
+    message: /^a worker ended while it was loading bad\/exits\.mjs: .*exit code 7$/,
   },
 ];
 
@@ -230,6 +347,45 @@ test("port in use", async () => {
   );
   expect(existsSync(socket)).toBe(false);
   other.close();
+});
+
+test("two servers that start at once on one port: one serves, the other says that it is in use", async () => {
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const address = `127.0.0.1:${(free.address() as AddressInfo).port}`;
+  free.close();
+  await once(free, "close");
+  const slow = join(folder, "slow.mjs");
+  writeFileSync(slow, "await new Promise((wake) => setTimeout(wake, 500)); export default () => new Response();");
+  await using one = new Command("server", [slow, "-b", address, "-w", "2"]);
+  await using two = new Command("server", [slow, "-b", address, "-w", "2"]);
+  const loser = await Promise.race([one, two].map((command) => command.exited.then(() => command)));
+  expect((await loser.exited).code).toBe(5);
+  expect(loser.output).toContain(`cannot listen on http://${address}: another process already listens there\n`);
+  const winner = loser === one ? two : one;
+  await winner.printed(/ready on /);
+  expect((await fetch(`http://${address}/`)).status).toBe(200);
+});
+
+test.skipIf(process.geteuid?.() !== 0)("privileged port without the right", () => {
+  const user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"];
+  const { status, stderr } = spawnSync(
+    "setpriv",
+    [
+      ...user,
+      process.execPath,
+      "--conditions=@portico/source",
+      bins.server,
+      join(folder, "slow.mjs"),
+      "-b",
+      "127.0.0.1:81",
+    ],
+    { encoding: "utf8", timeout: 20_000 },
+  );
+  expect([status, stderr]).toEqual([
+    5,
+    "portico-server: cannot listen on http://127.0.0.1:81: ports below 1024 need root or CAP_NET_BIND_SERVICE\n",
+  ]);
 });
 
 test("--check-config says what is right or wrong, and starts nothing", async () => {

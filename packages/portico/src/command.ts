@@ -27,7 +27,12 @@ The application answers what no file of --static does. Its settings are read fro
 
 Signals: HUP reloads the application and the configuration without losing a request; TERM finishes what is under way,
 Ctrl-C waits a second for it, a second one of either does not wait; TTIN and TTOU start and stop a worker; USR1 reopens
-the logs. Warnings and errors are logged; more with log.level of the configuration and logLevel of server.config.ts.`;
+the logs.
+
+portico status, workers, scale N, reload, restart ID, kill ID, dump ID, stop, profile ID, heap ID and metrics ask the
+stack that runs in this folder, or the only one of this user.
+
+Warnings and errors are logged; more with log.level of the configuration and logLevel of server.config.ts.`;
 
 /** @throws {PorticoError} `usage` */
 export function parseCommandLine(args: readonly string[], version: string): CommandLine {

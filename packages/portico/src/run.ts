@@ -1,6 +1,7 @@
 /** What the command does, to its end: starts, answers signals, says in one message what went wrong. */
 import { readFileSync } from "node:fs";
 import { basename, relative, resolve } from "node:path";
+import type { ControlServer } from "@portico/server/control";
 import { SignalQueue } from "@portico/supervisor";
 import { EXIT } from "@portico/supervisor/exit-codes";
 import { parseCommandLine, type ServeOptions } from "./command.ts";
@@ -32,6 +33,7 @@ async function untilStopped(options: ServeOptions): Promise<void> {
   const asked = new AbortController();
   const starting = serve(options, asked.signal);
   let stack: RunningStack | undefined;
+  let control: ControlServer | undefined;
   const stop = async (mode: StopMode): Promise<void> => {
     asked.abort(); // before the start is over there is nothing to finish: it is broken off
     await stack?.stop(mode);
@@ -49,7 +51,8 @@ async function untilStopped(options: ServeOptions): Promise<void> {
       await stop("graceful").finally(() => clearTimeout(impatient));
     },
     SIGHUP: async () => {
-      if (stack !== undefined) await reload(stack, asked.signal);
+      // What went wrong was said.
+      if (stack !== undefined) await reload(stack, asked.signal).catch(() => {});
     },
     SIGTTIN: () => scale(stack, 1),
     SIGTTOU: () => scale(stack, -1),
@@ -57,14 +60,33 @@ async function untilStopped(options: ServeOptions): Promise<void> {
   });
   try {
     stack = await starting;
-    if (!asked.signal.aborted) say(banner(stack, options));
+    if (!asked.signal.aborted) {
+      control = await listenForCommands(stack, options, asked.signal, stop);
+      say(banner(stack, options));
+    }
     await stopped;
   } catch (error) {
     if (!asked.signal.aborted) throw error;
     await stopped;
   } finally {
     signals.close();
+    await control?.close();
   }
+}
+
+/** `portico status` and so on. What nobody asked for must not keep the stack from serving. */
+async function listenForCommands(
+  stack: RunningStack,
+  { app }: ServeOptions,
+  stopping: AbortSignal,
+  stop: (mode: StopMode) => Promise<void>,
+): Promise<ControlServer | undefined> {
+  const { answerCommands } = await import("@portico/server/control");
+  const program = { name: "portico", app, cwd: process.cwd(), reload: () => reload(stack, stopping), stop };
+  return await answerCommands(stack.server, program).catch((error: unknown) => {
+    complain(`no control socket: ${describe(error)}`);
+    return undefined;
+  });
 }
 
 async function finish(signal: NodeJS.Signals, stop: (mode: StopMode) => Promise<void>): Promise<void> {
@@ -89,6 +111,7 @@ async function reload(stack: RunningStack, stopping: AbortSignal): Promise<void>
     if (stopping.aborted) return; // it was broken off, and nobody cares any more
     const half = error instanceof PorticoError && error.code === "reload-half";
     complain(`reload failed${half ? "" : ", the old generation goes on serving"}: ${describe(error)}`);
+    throw error;
   }
 }
 

@@ -8,7 +8,7 @@ const { isControlCommand } = await import("./control/commands.ts");
 if (isControlCommand(word)) {
   // Commands to a running server need next to nothing of what a server needs.
   const { controlMain } = await import("./control/main.ts");
-  process.exitCode = await controlMain(word, rest);
+  process.exitCode = await controlMain("portico-server", word, rest);
 } else {
   const { main } = await import("./cli.ts");
   process.exitCode = await main(process.argv.slice(2), process.env);

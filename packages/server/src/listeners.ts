@@ -5,6 +5,7 @@ import { BoundListener, formatAddress, predecessor, SupervisorError } from "@por
 import type { NamedListener } from "@portico/supervisor";
 import { type BindRequest, readBind } from "./bind.ts";
 import { PorticoServerError } from "./error.ts";
+import { listenError } from "./listen-error.ts";
 import { socketOwner } from "./privileges.ts";
 import type { ResolvedConfig } from "./settings.ts";
 
@@ -103,7 +104,9 @@ export class Listeners {
     const server = createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true }, (socket) =>
       this.#onLink(socket, unixPath),
     );
-    await listener.serve(server);
+    await listener.serve(server).catch((error: Error) => {
+      throw listenError(error, listener.url);
+    });
     this.#servers.set(listener, server);
   }
 

@@ -27,6 +27,7 @@ import { Retirement } from "./retirement.ts";
 import { type OnServed, watchServed } from "./served-exchange.ts";
 import { describe } from "./source-line.ts";
 import { become } from "./become.ts";
+import { listenError } from "./listen-error.ts";
 import { readProxied } from "./proxied-socket.ts";
 import { type TrustTest, trustTest } from "./trust.ts";
 import { UnderWay } from "./under-way.ts";
@@ -262,7 +263,11 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
   }
 
   /** @param proxied whom to believe a PROXY protocol header, where connections begin with one */
-  #accept({ fd, backlog }: InheritedListener, http: HttpListener, proxied: TrustTest | undefined): Promise<Server> {
+  #accept(
+    { fd, backlog, url }: InheritedListener,
+    http: HttpListener,
+    proxied: TrustTest | undefined,
+  ): Promise<Server> {
     const refused = (peer: string, why: string): void =>
       this.#log?.warn({ peer }, `connection from ${peer} closed: ${why}`);
     const attach = http.attach.bind(http);
@@ -273,9 +278,10 @@ export class WorkerRuntime implements ChildRuntime<WorkerInit> {
         : (socket) => readProxied(socket, proxied, attach, refused),
     );
     return new Promise((resolve, reject) => {
-      server.once("error", reject);
+      const fail = (error: Error): void => reject(listenError(error, url));
+      server.once("error", fail);
       server.listen({ fd, backlog }, () => {
-        server.off("error", reject);
+        server.off("error", fail);
         server.on("error", (error) => this.#log?.error({ err: error }, `accepting failed: ${error.message}`));
         resolve(server);
       });

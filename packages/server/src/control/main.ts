@@ -1,16 +1,16 @@
-/** `portico-server COMMAND`: the commands, with what this program's configuration says of where its server is. */
+/** `portico-server COMMAND`, `portico COMMAND`: the commands, with what the configuration of this folder says of where its server is. */
 import { existsSync } from "node:fs";
 import { failureOf } from "./protocol.ts";
 import type { ControlCommand } from "./protocol.ts";
 import { runControlCommand } from "./command-line.ts";
 
 /** Resolves with the exit code; prints every error itself. */
-export async function controlMain(command: ControlCommand, args: readonly string[]): Promise<number> {
+export async function controlMain(program: string, command: ControlCommand, args: readonly string[]): Promise<number> {
   try {
-    return await runControlCommand(command, args, { program: "portico-server", configured, cwd: process.cwd() });
+    return await runControlCommand(command, args, { program, configured, cwd: process.cwd() });
   } catch (error) {
     const { message, detail, exitCode } = failureOf(error);
-    process.stderr.write(`portico-server: ${message}${detail === null ? "" : `\n${detail}`}\n`);
+    process.stderr.write(`${program}: ${message}${detail === null ? "" : `\n${detail}`}\n`);
     return exitCode;
   }
 }
