@@ -4,10 +4,11 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { conformanceCases } from "@portico/gateway/conformance";
+import { conformanceCases, runConformance } from "@portico/gateway/conformance";
 import { Command } from "../support/command.ts";
 import { LinkClient } from "../support/link-client.ts";
 import { apps, ServerUnderTest } from "../support/server.ts";
+import { Playground, StackUnderTest } from "../support/stack.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "portico-link-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -176,6 +177,14 @@ test("over TCP only who knows the secret is served", async () => {
   expect((await link.ask("/")).text).toBe("hello from tsgi");
   await expect(LinkClient.open(to, "some other secret")).rejects.toThrow();
   await expect(LinkClient.open(to)).rejects.toThrow();
+});
+
+test("the TSGI conformance kit over the link, behind portico's own front", async () => {
+  using playground = new Playground();
+  await using stack = await StackUnderTest.start(playground, join(apps, "conformance.ts"), ["--workers", "1"]);
+  const results = await runConformance({ url: stack.url }, { behindFront: true });
+  expect(results.length).toBeGreaterThan(60);
+  expect(results.filter(({ error }) => error !== undefined)).toEqual([]);
 });
 
 describe("the TSGI conformance kit against portico-server", () => {

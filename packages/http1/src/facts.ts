@@ -15,6 +15,8 @@ export interface ConnectionFacts {
 /** Whether an address belongs to a hop whose forwarded fields are believed. Unix peers ask with `unix:`. */
 export type Trust = (address: string) => boolean;
 
+/** A safe integer. */
+const DEADLINE = /^\d{1,15}$/;
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 /** W3C Trace Context: version `ff` and zero ids are invalid, later versions may carry more. */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
@@ -33,7 +35,6 @@ export function requestIds(): () => string {
 export class RequestFacts implements ExchangeFacts {
   readonly receivedAt: number;
   readonly queuedMs = 0;
-  readonly deadline = undefined;
   private readonly headers: readonly string[];
   private readonly connection: ConnectionFacts;
   private readonly trust: Trust | undefined;
@@ -62,6 +63,12 @@ export class RequestFacts implements ExchangeFacts {
       this.knownId = given !== undefined && REQUEST_ID.test(given) ? given : this.nextId();
     }
     return this.knownId;
+  }
+
+  /** From a trusted peer, in X-Request-Deadline: milliseconds since the epoch. */
+  get deadline(): number | undefined {
+    const given = this.trust === undefined ? undefined : fieldValue(this.headers, "x-request-deadline");
+    return given !== undefined && DEADLINE.test(given) ? Number(given) : undefined;
   }
 
   get traceparent(): string | undefined {

@@ -1,5 +1,5 @@
 import type { Exchange, ExchangeObserver } from "@portico/gateway/exchange";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { ConcurrencyGate } from "./concurrency.ts";
 import { UnderWay } from "./under-way.ts";
 
@@ -10,7 +10,11 @@ class FakeExchange {
   started = false;
   status = 0;
   readonly head;
-  readonly facts = { id: "", receivedAt: 0 };
+  readonly facts: { id: string; receivedAt: number; queuedMs: number; deadline?: number } = {
+    id: "",
+    receivedAt: 0,
+    queuedMs: 3,
+  };
 
   constructor(target: string) {
     this.head = { method: "GET", target };
@@ -40,6 +44,23 @@ function gate(most: number, queue: number) {
 }
 
 describe("concurrency", () => {
+  test("measures the wait, on top of what the front measured, and lets go of whom nobody waits for", () => {
+    vi.useFakeTimers();
+    try {
+      const { running, handler } = gate(1, 3);
+      const [first, late, second] = ["first", "late", "second"].map((target) => new FakeExchange(target));
+      late!.facts.deadline = Date.now() + 20;
+      second!.facts.deadline = Date.now() + 100;
+      for (const { exchange } of [first!, late!, second!]) handler.handler(exchange);
+      vi.advanceTimersByTime(50);
+      first!.finish();
+      expect([running, late!.status]).toEqual([["first", "second"], 503]);
+      expect([first, late, second].map((one) => one!.facts.queuedMs)).toEqual([3, 53, 53]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("runs so many at once, the rest in order, refuses beyond the queue", () => {
     const { running, handler } = gate(1, 2);
     const all = ["a", "b", "c", "d"].map((target) => new FakeExchange(target));

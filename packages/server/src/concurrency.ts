@@ -36,11 +36,7 @@ export class ConcurrencyGate {
       exchange.observer = waiting;
       this.#waiting.push(waiting);
     } else {
-      exchange.respond(
-        503,
-        ["Retry-After", RETRY_AFTER_SECONDS, "Content-Type", "text/plain; charset=utf-8"],
-        "Service Unavailable\n",
-      );
+      refuse(exchange);
     }
   };
 
@@ -62,9 +58,15 @@ export class ConcurrencyGate {
       while (this.#running < this.#most) {
         const next = this.#waiting.shift();
         if (next === undefined) return;
-        if (next.exchange.ended) continue;
-        next.exchange.observer = undefined;
-        this.#run(next.exchange);
+        const { exchange } = next;
+        if (exchange.ended) continue;
+        exchange.observer = undefined;
+        const now = Date.now();
+        // The application reads it as `ctx.time.queued`; what the front counted is part of it.
+        (exchange.facts as { queuedMs: number }).queuedMs += now - next.since;
+        // Whoever asked has given up: to work on it would only keep others waiting.
+        if ((exchange.facts.deadline ?? Infinity) <= now) refuse(exchange);
+        else this.#run(exchange);
       }
     } finally {
       this.#giving = false;
@@ -78,9 +80,19 @@ export class ConcurrencyGate {
   };
 }
 
+function refuse(exchange: Exchange): void {
+  exchange.respond(
+    503,
+    ["Retry-After", RETRY_AFTER_SECONDS, "Content-Type", "text/plain; charset=utf-8"],
+    "Service Unavailable\n",
+  );
+}
+
 /** Stands in for the application's observer until it is the request's turn. */
 class Waiting implements ExchangeObserver {
   readonly exchange: Exchange;
+  /** When it came, milliseconds since the epoch. */
+  readonly since: number = Date.now();
   readonly #left: (waiting: Waiting) => void;
 
   constructor(exchange: Exchange, left: (waiting: Waiting) => void) {
