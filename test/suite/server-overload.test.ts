@@ -112,7 +112,10 @@ test("over HTTP: the worker's own queue", async () => {
 test("over the link: the front's queue", async () => {
   using playground = new Playground();
   await using _server = await ServerUnderTest.start("overload.ts", [
-    ...["-b", `link+unix:${playground.path("link.sock")}`, "--concurrency", `${CONCURRENCY}`],
+    "-b",
+    `link+unix:${playground.path("link.sock")}`,
+    "--concurrency",
+    `${CONCURRENCY}`,
   ]);
   await using proxy = await ProxyUnderTest.start({
     ...site({ path: "/*", proxy: { upstream: "app" } }),
