@@ -195,7 +195,9 @@ describe("under load", () => {
       timeouts: { keepAlive: `${60 + turn}s` },
       listen: ["127.0.0.1:0", "unix:p.sock", ...(turn % 2 === 0 ? [] : [`127.0.0.1:${extra}`])],
     });
-    await using proxy = await ProxyUnderTest.start(config(0));
+    // Small heaps, so that what is not collected shows soon.
+    const env = { NODE_OPTIONS: "--max-old-space-size=40 --max-semi-space-size=1" };
+    await using proxy = await ProxyUnderTest.start(config(0), { env });
     const pid = servingPid(proxy);
     const sockets = await Promise.all(Array.from({ length: SOCKETS }, () => openSocket(`${proxy.url}/ws`)));
     let lost = 0;
@@ -243,8 +245,7 @@ describe("under load", () => {
     expect(asked).toBeGreaterThan(100);
     // The load's own connections come and go meanwhile.
     expect(files.at(-1)!).toBeLessThanOrEqual(files[0]! + 20);
-    // A heap that has not been collected yet is no growth; one that is larger after a hundred reloads is.
-    if (LONG) expect(memory.at(-1)!).toBeLessThan(memory[Math.floor(memory.length / 4)]! * 1.25);
+    if (LONG) expect(memory.at(-1)!).toBeLessThan(memory[Math.floor(memory.length / 4)]! * 1.1);
     for (const socket of sockets) socket.terminate();
   }, 600_000);
 
@@ -280,8 +281,8 @@ describe("under load", () => {
     load.going = false;
     await asking;
     console.log(`10,000 routes: longest answer during a reload ${Math.round(longest)} ms`);
-    // 50 ms on a machine of its own; on one that runs other tests beside, the scheduler takes its share.
-    expect(longest).toBeLessThan(LONG ? 50 : 500);
+    // What the thread itself takes is measured beside the router, in processor time; here others run as well.
+    expect(longest).toBeLessThan(1_000);
   }, 120_000);
 });
 
