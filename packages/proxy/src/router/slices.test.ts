@@ -23,11 +23,11 @@ function cpuMs(): number {
 /** Longest turn of the event loop, in processor time of this thread, while something is under way. */
 async function longestTurn(work: Promise<unknown>): Promise<number> {
   let longest = 0;
-  let going = true;
-  const done = work.finally(() => (going = false));
+  const state = { going: true };
+  const done = work.finally(() => (state.going = false));
   done.catch(() => {});
   let before = cpuMs();
-  while (going) {
+  while (state.going) {
     await nextTurn();
     const now = cpuMs();
     longest = Math.max(longest, now - before);
