@@ -139,7 +139,7 @@ const cases: readonly Case[] = [
     what: "module that ends the process",
     args: ["serve", "exits.mjs"],
     code: 3,
-    message: /^a worker ended while it was loading exits\.mjs: exit code 7$/,
+    message: /^a worker ended while it was loading exits\.mjs: it ended by itself, exit code 7$/,
   },
   {
     what: "startup that rejects",

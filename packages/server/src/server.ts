@@ -558,11 +558,12 @@ function workerCount(config: ResolvedConfig): number {
   return config.workers === "auto" ? availableParallelism() : config.workers;
 }
 
-/** By default a folder for each user: whoever came first would own one for all. */
+/** By default a folder of this server's own: it goes with the server where nothing was reported. */
 function reportsOf({ reports, user }: ResolvedConfig): { reports?: string } {
   if (reports === false) return {};
   return {
-    reports: reports === true ? join(tmpdir(), `portico-reports-${user ?? process.geteuid?.() ?? 0}`) : reports,
+    reports:
+      reports === true ? join(tmpdir(), `portico-reports-${user ?? process.geteuid?.() ?? 0}-${process.pid}`) : reports,
   };
 }
 

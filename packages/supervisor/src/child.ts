@@ -9,7 +9,7 @@ import { Worker } from "node:worker_threads";
 import { EXIT } from "./exit-codes.ts";
 import { DESCRIBE_KEY, REPORT_KEY, WATCH_FD } from "./messages.ts";
 import type { ChildFailure, FromChild, InheritedListener, InitMessage, ToChild } from "./messages.ts";
-import { prepareReports, writeHangReport } from "./report.ts";
+import { leaveReports, prepareReports, writeHangReport } from "./report.ts";
 import type { WatchdogData } from "./watchdog.ts";
 
 export type { InheritedListener } from "./messages.ts";
@@ -186,6 +186,8 @@ class Child<Init> implements ChildContext {
 
   /** The master was killed. Finish what is under way, within the bound a master would have set. */
   orphaned(): void {
+    const { reports } = this.#init;
+    if (reports !== undefined) process.once("exit", () => leaveReports(reports));
     setTimeout(() => process.exit(1), this.#init.gracefulMs);
     this.drain("graceful");
   }
