@@ -22,14 +22,15 @@ export class ServerUnderTest implements AsyncDisposable {
     this.folder = folder;
   }
 
-  /** Starts on a free TCP port and on a unix socket, and waits until it is ready. */
+  /** Starts on a free TCP port and on a unix socket, `linked` on a second one for the link, and waits until it is ready. */
   static async start(
     app: string,
     args: readonly string[] = [],
-    options: CommandOptions = {},
+    { linked, ...options }: CommandOptions & { readonly linked?: boolean } = {},
   ): Promise<ServerUnderTest> {
     const folder = mkdtempSync(join(tmpdir(), "portico-server-"));
     const addresses = ["-b", "127.0.0.1:0", "-b", `unix:${join(folder, "s.sock")}`];
+    if (linked === true) addresses.push("-b", `link+unix:${join(folder, "s.sock.link")}`);
     const command = new Command("server", [app, ...addresses, ...args], { cwd: apps, ...options });
     const server = new ServerUnderTest(command, folder);
     try {
