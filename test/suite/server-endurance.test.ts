@@ -75,7 +75,7 @@ test.each(fronts)(
     const reload = async (): Promise<void> => {
       const from = command.output.length;
       command.signal("SIGHUP");
-      await command.printed(/"msg":"reload(ed: ready on|\ failed)/, from);
+      await command.printed(/"msg":"reload(ed: ready on| failed)/, from);
     };
     await reload(); // the first opens what is opened once
     await expect.poll(() => descendants(command.pid).length).toBe(2);
@@ -177,10 +177,10 @@ function clock(url: string) {
   };
   return {
     async until(end: Promise<unknown>): Promise<void> {
-      let over = false;
-      const ended = end.finally(() => (over = true));
+      const load = { on: true };
+      const ended = end.finally(() => (load.on = false));
       const clients = Array.from({ length: 3 }, async () => {
-        while (!over) {
+        while (load.on) {
           await ask();
           await new Promise((wake) => setTimeout(wake, 5));
         }
