@@ -3,6 +3,7 @@ import * as z from "zod";
 import { readFileSync } from "node:fs";
 import { COMMANDS, type CommandRow } from "./control/commands.ts";
 import { ERRORS } from "./error.ts";
+import { HOOKS } from "./hooks.ts";
 import { ServerSettings, SETTINGS } from "./settings.ts";
 import type { Setting } from "./settings.ts";
 import { SIGNALS } from "./signals.ts";
@@ -69,6 +70,14 @@ export function referencePage(): string {
     "",
     "TERM to a worker replaces it: a new one is ready before it leaves.",
     "",
+    "## Hooks",
+    "",
+    "Functions of the object that the configuration module exports as `hooks` (`defineHooks` types it). One that fails is logged, unless it says otherwise here.",
+    "",
+    "| hook | process | when |",
+    "| --- | --- | --- |",
+    ...Object.entries(HOOKS).map(hookRow),
+    "",
     "## Exit codes",
     "",
     "| code | error | meaning |",
@@ -116,6 +125,10 @@ function resultTypes(): string {
     .replaceAll(/^export /gm, "")
     .replaceAll("readonly ", "")
     .trimEnd();
+}
+
+function hookRow([name, { process, moment, failure }]: [string, (typeof HOOKS)[keyof typeof HOOKS]]): string {
+  return `| \`${name}\` | ${process} | ${moment}${failure === undefined ? "" : ` Where it fails, ${failure}.`} |`;
 }
 
 interface Shape {

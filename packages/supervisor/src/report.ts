@@ -40,6 +40,7 @@ export function prepareReports(folder: string, owner?: Identity): boolean {
 
 /** In the child, on its stuck main thread: the report's path. */
 export function writeHangReport(folder: string): string {
+  mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE }); // another server may have left it as empty
   prune(folder);
   return join(folder, process.report.writeReport(`portico-hang-${process.pid}-${Date.now()}.json`));
 }
