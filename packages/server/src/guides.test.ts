@@ -24,9 +24,13 @@ const known = new Set<string>([
   ...Object.keys(HOOKS),
   ...Object.keys(SIGNALS),
   ...Object.keys(COMMANDS).map((command) => `portico-server ${command}`),
-  ...["--config", "--check-config", "--print-config"],
+  "--config",
+  "--check-config",
+  "--print-config",
   ...SETTINGS.flatMap(({ meta }) => /--[\w-]+/.exec(meta.flags ?? "") ?? []),
-  ...["WEB_CONCURRENCY", "PORTICO_SERVER_ARGS", "LISTEN_FDS"],
+  "WEB_CONCURRENCY",
+  "PORTICO_SERVER_ARGS",
+  "LISTEN_FDS",
 ]);
 
 test.each(["from-gunicorn.md", "from-pm2.md"])("%s names what exists", (name) => {
