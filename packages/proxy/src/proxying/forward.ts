@@ -15,7 +15,7 @@ import type { AbortReason, Exchange, HeaderList } from "@portico/gateway/exchang
 import type { UpstreamFacts } from "../deps.ts";
 import type { Member } from "../upstream/member.ts";
 import type { UpstreamObserver, UpstreamReset, UpstreamStream } from "../upstream/transport.ts";
-import type { QueuedRequest } from "../upstream/upstream.ts";
+import type { NoServer, QueuedRequest } from "../upstream/upstream.ts";
 import { ClientSide, type ClientEvents } from "./client-side.ts";
 import { ForwardError, resetError } from "./error.ts";
 import {
@@ -243,9 +243,9 @@ export class Forward
     this.#open(member);
   }
 
-  onNoServer(reason: string, timedOut: boolean): void {
+  onNoServer(code: NoServer, reason: string): void {
     if (this.#state !== "queue") return;
-    this.#fail(new ForwardError(timedOut ? "connect-timeout" : "connect-failed", "connect", reason));
+    this.#fail(new ForwardError(code, code === "no-server" ? "queue" : "connect", reason));
   }
 
   #open(member: Member): void {

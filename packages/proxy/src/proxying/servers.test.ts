@@ -3,6 +3,7 @@ import { renameSync } from "node:fs";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import type { Exchange } from "@portico/gateway/exchange";
+import { acceptLink } from "@portico/link/socket";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { configSchema } from "../config/schema.ts";
 import { ask, Stage, until } from "./test-front.ts";
@@ -251,6 +252,44 @@ describe("a link", () => {
     const again = await stage.linkBackend(answerWith("second"));
     renameSync(again.address.slice("link+unix:".length), path);
     expect((await ask(front.port)).text).toBe("second");
+  });
+
+  it("is waited for while all workers start again, for longer than connecting may take", async () => {
+    const path = stage.socketPath();
+    const sockets = new Set<net.Socket>();
+    let starting = false;
+    // As the server's master does it: connections are accepted always, and wait for a worker.
+    const server = net.createServer((socket) => {
+      sockets.add(socket);
+      socket.on("close", () => sockets.delete(socket));
+      socket.on("error", () => {});
+      if (!starting)
+        acceptLink(socket, answerWith("ok"), { worker: { id: 1, generation: 1, count: 1, concurrency: 9 } });
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    stage.onClose(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    const front = await stage.front({
+      servers: [`link+unix:${path}`],
+      upstream: { connectTimeout: "150ms", queue: { timeout: "1s" } },
+    });
+    expect((await ask(front.port)).text).toBe("ok");
+    starting = true;
+    for (const socket of sockets) socket.destroy();
+    const answers = Array.from({ length: 3 }, () => ask(front.port, { method: "POST", body: "x" }));
+    for (const answer of answers) answer.catch(() => {});
+    await until(() => front.upstream.queued === 3, "they wait");
+    // Twice as long as connecting may take.
+    await new Promise((resolve) => setTimeout(resolve, 350));
+    starting = false;
+    expect((await Promise.all(answers)).map(({ text }) => text)).toEqual(["ok", "ok", "ok"]);
+    // Workers that never come are not waited for for ever.
+    starting = true;
+    for (const socket of sockets) socket.destroy();
+    const late = await ask(front.port);
+    expect([late.status, late.headers["retry-after"]]).toEqual([503, "1"]);
   });
 
   it("waits for a server that is being connected to at the start", async () => {

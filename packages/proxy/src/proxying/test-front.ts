@@ -144,7 +144,7 @@ export class Stage {
       zone: new Zone(),
       probes: true,
       tell: (news) => told.push(news),
-      resolver: { addresses: options.lookup ?? none, services: options.services ?? none },
+      resolver: options.resolver ?? { addresses: options.lookup ?? none, services: none },
       lookupInterval: () => undefined,
       connect: createConnector({
         wheel,
@@ -225,7 +225,7 @@ export interface FrontOptions {
   readonly proxy?: Omit<NonNullable<ProxyConfig["sites"][number]["routes"][number]["proxy"]>, "upstream">;
   readonly bodyLimit?: number;
   readonly lookup?: NameResolver["addresses"];
-  readonly services?: NameResolver["services"];
+  readonly resolver?: NameResolver;
   readonly linkSecret?: string | undefined;
 }
 

@@ -35,6 +35,7 @@ export function createConnector(options: ConnectorOptions): UpstreamContext["con
 function dialler(address: ServerAddress, host: string, timeoutMs: number, options: ConnectorOptions): LinkDial {
   return (events) => {
     let timedOut = false;
+    let connected = false;
     const target: NetConnectOpts =
       address.path === undefined
         ? { host, port: address.port, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }
@@ -57,9 +58,12 @@ function dialler(address: ServerAddress, host: string, timeoutMs: number, option
       onClosed(error) {
         clearTimeout(timer);
         const reason = timedOut ? `no link within ${timeoutMs} ms` : (failure?.message ?? error?.message ?? "drained");
-        events.onClosed(reason, timedOut);
+        events.onClosed(reason, timedOut, connected);
       },
       ...(options.onError === undefined ? {} : { onError: options.onError }),
+    });
+    socket.once("connect", () => {
+      connected = true;
     });
     socket.on("error", (error) => {
       failure = error;

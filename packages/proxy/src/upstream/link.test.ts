@@ -37,7 +37,7 @@ class FakeSession {
   lost(): void {
     this.ready = false;
     this.draining = true;
-    this.events.onClosed("lost", false);
+    this.events.onClosed("lost", false, true);
   }
 }
 
@@ -100,7 +100,7 @@ function pool(): Pool {
       session.events.onReady({ worker, generation: 1, workers, concurrency: session.concurrency } as PeerHello);
       return session;
     },
-    refuse: () => sessions.at(-1)!.events.onClosed("refused", false),
+    refuse: () => sessions.at(-1)!.events.onClosed("refused", false, false),
     send: () => {
       expect(transport.load()).toBeLessThan(Infinity);
       const before = sessions.map((session) => session.opened);

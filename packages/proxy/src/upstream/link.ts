@@ -47,8 +47,8 @@ export interface LinkEvents {
   onReady(hello: PeerHello): void;
   onDrain(): void;
   onStatus(status: WorkerStatus): void;
-  /** Over, or never made. Once. */
-  onClosed(reason: string, timedOut: boolean): void;
+  /** Over, or never made. Once. `connected`: somebody had accepted the connection. */
+  onClosed(reason: string, timedOut: boolean, connected: boolean): void;
 }
 
 /** A connection under way or made. */
@@ -98,10 +98,10 @@ class Link implements LinkEvents {
   onStatus(status: WorkerStatus): void {
     this.#pool.linkStatus(this, status);
   }
-  onClosed(reason: string, timedOut: boolean): void {
+  onClosed(reason: string, timedOut: boolean, connected: boolean): void {
     if (this.closed) return;
     this.closed = true;
-    this.#pool.linkClosed(this, reason, timedOut);
+    this.#pool.linkClosed(this, reason, timedOut, connected);
   }
 }
 
@@ -131,6 +131,10 @@ export class LinkTransport implements ServerTransport {
   /** Workers of the server, as the last HELLO or STATUS said. */
   #workers = 1;
   #dialling = false;
+  /** There was a link before: this is a server of ours. */
+  #known = false;
+  /** Its master accepts connections, and no worker has taken one yet: they are starting. */
+  #booting = false;
   #pause = 0;
   /** Links made since the last new worker was reached that led to a worker we have. */
   #repeats = 0;
@@ -164,7 +168,8 @@ export class LinkTransport implements ServerTransport {
 
   get hopeful(): boolean {
     if (this.#closing) return false;
-    if (this.#dialling) return true;
+    // Who waits for workers that start has the queue's own time.
+    if (this.#dialling || this.#booting) return true;
     for (const link of this.#links) if (isUsable(link)) return true;
     return false;
   }
@@ -246,6 +251,8 @@ export class LinkTransport implements ServerTransport {
 
   linkReady(link: Link, hello: PeerHello): void {
     this.#dialling = false;
+    this.#known = true;
+    this.#booting = false;
     if (this.#closing) {
       link.session?.drain();
       return;
@@ -289,7 +296,7 @@ export class LinkTransport implements ServerTransport {
     this.#events.onAvailable();
   }
 
-  linkClosed(link: Link, reason: string, timedOut: boolean): void {
+  linkClosed(link: Link, reason: string, timedOut: boolean, connected: boolean): void {
     const at = this.#links.indexOf(link);
     if (at !== -1) this.#links.splice(at, 1);
     this.#best = undefined;
@@ -297,7 +304,9 @@ export class LinkTransport implements ServerTransport {
     if (link.session === undefined) {
       this.#dialling = false;
       if (this.#closing) return;
-      this.#pause = nextPause(this.#pause, LONGEST_PAUSE_MS);
+      this.#booting = this.#known && connected;
+      // A dial that has lasted as long as it may needs no pause besides.
+      this.#pause = this.#booting && timedOut ? FIRST_PAUSE_MS : nextPause(this.#pause, LONGEST_PAUSE_MS);
       this.#maintain();
       this.#events.onConnectFailed(reason, timedOut);
       return;

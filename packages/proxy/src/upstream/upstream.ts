@@ -23,12 +23,15 @@ export interface BalancedRequest {
   readonly avoid: Member[] | null;
 }
 
+/** Why there is no server: none could be connected to, not in time, or there is none at all. */
+export type NoServer = "connect-failed" | "connect-timeout" | "no-server";
+
 /** A request that waits for its turn. */
 export interface QueuedRequest extends Waiter, BalancedRequest {
   /** Its turn has come: it must be sent to this member now. It has left the queue. */
   onTurn(member: Member): void;
   /** There is no server left to wait for. It has left the queue. */
-  onNoServer(reason: string, timedOut: boolean): void;
+  onNoServer(code: NoServer, reason: string): void;
 }
 
 export class Upstream {
@@ -63,12 +66,12 @@ export class Upstream {
       },
       onConnectFailed: (member, reason, timedOut) => {
         this.failed(member);
-        if (!this.#hopeful()) this.#failWaiting(reason, timedOut);
+        if (!this.#hopeful()) this.#failWaiting(timedOut ? "connect-timeout" : "connect-failed", reason);
       },
       onChanged: () => this.#refresh(),
       onUnwell: (member) => this.#suspect(member),
       onUnresolved: (reason) => {
-        if (!this.#hopeful()) this.#failWaiting(reason, false);
+        if (!this.#hopeful()) this.#failWaiting("no-server", reason);
       },
     });
     this.#membership.apply(settings);
@@ -204,14 +207,14 @@ export class Upstream {
   async close(graceMs: number): Promise<void> {
     const closed = this.#membership.close(graceMs);
     this.#roster.update([], 0);
-    this.#failWaiting("the upstream was removed", false);
+    this.#failWaiting("no-server", "the upstream was removed");
     await closed;
   }
 
   /** Cuts everything at once. */
   destroy(): void {
     this.#membership.destroy();
-    this.#failWaiting("the upstream was closed", false);
+    this.#failWaiting("no-server", "the upstream was closed");
   }
 
   // --- choosing ------------------------------------------------------------------------------------------------
@@ -324,10 +327,10 @@ export class Upstream {
     }
   }
 
-  #failWaiting(reason: string, timedOut: boolean): void {
+  #failWaiting(code: NoServer, reason: string): void {
     for (let first = this.#queue.first; first !== null; first = this.#queue.first) {
       this.#queue.remove(first);
-      first.onNoServer(reason, timedOut);
+      first.onNoServer(code, reason);
     }
   }
 
