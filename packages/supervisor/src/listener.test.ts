@@ -115,6 +115,17 @@ describe("unix sockets", () => {
     await expect(BoundListener.bind(`unix:${path}`)).rejects.toMatchObject({ code: "address_in_use" });
   });
 
+  test("may be opened to others, and closed again, while they are in use", async () => {
+    const path = `${await temporaryFolder()}/permit.sock`;
+    const listener = await bound(`unix:${path}`, { mode: 0o600 });
+    await listener.permit({ mode: 0o666 });
+    expect((await stat(path)).mode & 0o777).toBe(0o666);
+    await listener.permit({});
+    expect((await stat(path)).mode & 0o777).toBe(0o660);
+    await rm(path);
+    await listener.permit({ mode: 0o666 }); // somebody took the path away: nothing to change
+  });
+
   test("a file that is no socket is left alone", async () => {
     const path = `${await temporaryFolder()}/notes.txt`;
     await writeFile(path, "precious");

@@ -18,6 +18,33 @@ async function started(init: FixtureInit = {}, options: Partial<ProcessGroupOpti
 
 afterEach(cleanUp);
 
+describe("a socket for children that run already", () => {
+  test.each(["127.0.0.1:0", "unix"])("%s: passed to the running child, inherited by its successor", async (where) => {
+    const address = where === "unix" ? `unix:${await temporaryFolder()}/passed.sock` : where;
+    const group = await started();
+    const [child] = group.children;
+    const added = await bound(address);
+    expect(child!.pass("listen", added)).toBe(true);
+    await group.messages.find((message): message is unknown => message === "listening");
+    expect(await ask(added)).toMatchObject({ id: child!.id, pid: child!.pid });
+
+    group.amend({ listeners: [added] });
+    const ready = group.event("ready");
+    child!.kill("SIGKILL");
+    const { child: successor } = await ready;
+    expect(await ask(added)).toMatchObject({ id: successor.id, pid: successor.pid });
+  });
+
+  test("a closed one cannot be passed", async () => {
+    const group = await started();
+    const closed = await bound("127.0.0.1:0");
+    await closed.close();
+    expect(() => group.children[0]!.pass("listen", closed)).toThrow(
+      expect.objectContaining({ code: "listener_closed" }) as Error,
+    );
+  });
+});
+
 describe("starting", () => {
   test("resolves when every child is ready, and stop leaves no process", async () => {
     const listener = await bound("127.0.0.1:0");
