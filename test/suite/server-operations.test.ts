@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -250,6 +250,28 @@ describe("metrics", () => {
     for (const line of text.trim().split("\n"))
       expect(line).toMatch(/^(# (HELP|TYPE) portico_server_\w+ .+|portico_server_\w+(\{\w+="[^"]*"\})? [\d.e+-]+)$/);
     expect((await fetch(url!.replace("/metrics", "/"))).status).toBe(404);
+  });
+
+  test("an upgrade takes the endpoint over when the old master is gone", async () => {
+    const free = createServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const address = `127.0.0.1:${(free.address() as { port: number }).port}`;
+    free.close();
+    await once(free, "close");
+    await using server = await start(["--metrics", address]);
+    server.command.signal("SIGUSR2");
+    const [, pid] = await server.command.printed(/the new master \(pid (\d+)\) serves beside this one/);
+    try {
+      expect((await fetch(`http://${address}/metrics`)).status).toBe(200);
+      const from = server.command.output.length;
+      server.command.signal("SIGTERM");
+      await server.command.printed(/metrics at http/, from);
+      expect((await fetch(`http://${address}/metrics`)).status).toBe(200);
+      expect((await who(server)).uid).toBe(process.getuid?.());
+    } finally {
+      process.kill(Number(pid), "SIGTERM");
+      await expect.poll(() => running(Number(pid)), { timeout: 10_000 }).toBe(false);
+    }
   });
 
   test("statsd gets what came since the last time, at the latest when the server stops", async () => {

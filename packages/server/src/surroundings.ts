@@ -8,6 +8,7 @@ import { predecessor, SupervisorError, writePidFile } from "@portico/supervisor"
 import type { ControlTarget } from "./control/protocol.ts";
 import { PorticoServerError } from "./error.ts";
 import { prometheusText } from "./metrics/prometheus.ts";
+import type { MetricsEndpoint } from "./metrics/endpoint.ts";
 import { MetricsRegistry, type MetricsSnapshot } from "./metrics/registry.ts";
 import type { RunningServer } from "./server.ts";
 import type { ServiceManager } from "./service-manager.ts";
@@ -63,17 +64,37 @@ async function publishMetrics(
   open: AsyncDisposableStack,
 ): Promise<void> {
   const snapshot = (): MetricsSnapshot => server()?.metrics() ?? new MetricsRegistry().snapshot([]);
-  if (typeof config.metrics === "string") {
-    const { serveMetrics } = await import("./metrics/endpoint.ts");
-    const endpoint = await serveMetrics(config.metrics, () => prometheusText(snapshot()));
-    open.defer(() => endpoint.close());
-    log.info({ url: endpoint.url }, `metrics at ${endpoint.url}`);
-  }
+  if (typeof config.metrics === "string")
+    await openEndpoint(config.metrics, () => prometheusText(snapshot()), log, open);
   if (config.statsd !== undefined) {
     const { sendToStatsd } = await import("./metrics/statsd.ts");
     const sender = sendToStatsd(config.statsd, config.statsdPrefix, snapshot, log);
     open.defer(() => sender.close());
   }
+}
+
+/** A predecessor that still runs has the address, and answers there until it is gone. */
+async function openEndpoint(
+  address: string,
+  text: () => string,
+  log: Logger,
+  open: AsyncDisposableStack,
+): Promise<void> {
+  const { serveMetrics } = await import("./metrics/endpoint.ts");
+  let endpoint: MetricsEndpoint | undefined;
+  let closed = false;
+  open.defer(async () => {
+    closed = true;
+    await endpoint?.close();
+  });
+  const begin = async (): Promise<void> => {
+    if (closed) return;
+    endpoint = await serveMetrics(address, text);
+    log.info({ url: endpoint.url }, `metrics at ${endpoint.url}`);
+  };
+  const before = predecessor();
+  if (before?.alive !== true) return await begin();
+  before.gone.then(begin).catch((error: unknown) => log.error({ err: error }, "no metrics: the address was not free"));
 }
 
 async function listenForCommands(
