@@ -339,7 +339,7 @@ describe("a plain listener", () => {
     "/seen": (request, response) => response.end(JSON.stringify(seen.get(String(request.headers["x-run"])) ?? null)),
     "/destroy": (_request, response) => {
       response.write("part");
-      setTimeout(() => response.destroy(), 20);
+      setImmediate(() => response.destroy());
     },
     "/head-implicit": (_request, response) => {
       response.setHeader("Content-Length", 12);
@@ -426,6 +426,7 @@ describe("a plain listener", () => {
 
   it("stops a writer that is faster than its client, and lets it go on", async () => {
     let written = 0;
+    const full = Promise.withResolvers<void>();
     const ours = await serveExchanges(
       nodeHandler((_request, response) => {
         const chunk = Buffer.alloc(65_536);
@@ -433,6 +434,7 @@ describe("a plain listener", () => {
           while (written < 400) {
             written++;
             if (!response.write(chunk)) {
+              full.resolve();
               response.once("drain", fill);
               return;
             }
@@ -444,9 +446,8 @@ describe("a plain listener", () => {
     );
     const socket = net.connect(ours.port, "127.0.0.1");
     socket.write("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    const early = written;
-    expect(early).toBeLessThan(400);
+    await full.promise;
+    expect(written).toBeLessThan(400);
     let received = 0;
     socket.on("data", (chunk: Buffer) => (received += chunk.length));
     await once(socket, "end");
@@ -729,7 +730,7 @@ describe("captureListen", () => {
     const answer = ask(ours.port, { path: "/" });
     await expect.poll(() => finish).toBeDefined();
     const closing = captured.close().then(() => events.push("closed"));
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise(setImmediate);
     expect(events).not.toContain("closed");
     finish?.();
     expect((await answer).body).toBe("part whole");

@@ -1,6 +1,7 @@
 /** The proxy as a program, in front of applications behind HTTP over TCP, HTTP over a unix socket, and the link. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
@@ -339,9 +340,13 @@ describe("a server that is killed", () => {
           }
         }),
       );
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      const answered = (): number => statuses.get(200) ?? 0;
+      await expect.poll(answered, { timeout: 20_000 }).toBeGreaterThan(50);
+      const gone = once(children[0]!, "exit");
       children[0]!.kill("SIGKILL");
-      await new Promise((resolve) => setTimeout(resolve, 700));
+      await gone;
+      const then = answered();
+      await expect.poll(answered, { timeout: 20_000 }).toBeGreaterThan(then + 100);
       stop.abort();
       await load;
       expect([...statuses.keys()]).toEqual([200]);

@@ -146,8 +146,8 @@ test("a request on one link after another, through reloads: none fails that is n
 test("TERM with a request under way on a link: it is answered, the socket is gone, the exit code is 0", async () => {
   await using server = await LinkedServer.start("tsgi.ts");
   using link = await server.link();
-  const slow = link.ask("/slow?ms=500");
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  const slow = link.ask("/slow?ms=500&say=slow");
+  await server.command.printed(/begun slow/);
   const exit = server.command.stop("SIGTERM");
   expect(await slow).toEqual({ status: 200, text: "slow" });
   expect(await exit).toEqual({ code: 0, signal: null });
