@@ -1,5 +1,5 @@
 /**
- * What a front takes from a request and what it adds (RFC 9110 §7.6), told once more and apart from the front's code:
+ * What a front takes from a message and what it adds (RFC 9110 §7.6), told once more and apart from the front's code:
  * the rest must arrive as it was sent.
  */
 import { expect } from "vitest";
@@ -27,14 +27,17 @@ const NOT_END_TO_END = new Set([
   "x-real-ip",
   "x-request-id",
   "max-forwards",
+  "date",
 ]);
 
 /** The fields that no hop may touch, in their order. */
-function endToEnd(fields: readonly string[], named: ReadonlySet<string> = new Set()): string[] {
+export function endToEnd(fields: readonly string[]): string[] {
+  const named = valuesOf(fields, "connection").join(",").toLowerCase().split(",");
+  const dropped = new Set(named.map((name) => name.trim()));
   const kept: string[] = [];
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at]!.toLowerCase();
-    if (NOT_END_TO_END.has(name) || name.startsWith("x-forwarded-") || named.has(name)) continue;
+    if (NOT_END_TO_END.has(name) || /^x-(forwarded|accel)-/.test(name) || dropped.has(name)) continue;
     kept.push(fields[at]!, fields[at + 1]!);
   }
   return kept;
@@ -47,12 +50,7 @@ export function arrived({ method, target, fields, body }: Reading): object {
 
 /** A message as it must arrive behind a front. */
 export function unforwarded({ method, target, authority, fields, body }: EngineReading): object {
-  const named = valuesOf(fields, "connection")
-    .join(",")
-    .toLowerCase()
-    .split(",")
-    .map((name) => name.trim());
   // HTTP/1.0 may say none: then the front names the server.
   const host = authority === "" ? expect.any(String) : authority;
-  return { method, target, host, fields: endToEnd(fields, new Set(named)), body };
+  return { method, target, host, fields: endToEnd(fields), body };
 }

@@ -1,5 +1,5 @@
 /**
- * Requests that are nearly right: valid ones with a few edits, cut into pieces. Arbitraries of fast-check, so that a
+ * Requests and responses that are nearly right: valid ones with a few edits, cut into pieces. Arbitraries of fast-check, so that a
  * finding shrinks to the edit that matters. Text is latin1: one character for each byte.
  */
 import { readFileSync, readdirSync } from "node:fs";
@@ -47,13 +47,14 @@ const PLAIN = [
   "GET /who HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nVia: 1.1 x\r\nTE: trailers\r\n\r\n",
 ];
 
-const valid = [...PLAIN, ...corpus("http1/valid")];
-const attacks = corpus("smuggling");
-
-/** Mostly what is valid: most attacks are refused already, and an edit seldom makes them better. */
-const seed: fc.Arbitrary<string> = fc.oneof(
-  { weight: 4, arbitrary: fc.constantFrom(...valid) },
-  { weight: 1, arbitrary: fc.constantFrom(...attacks) },
+/** Mostly from what is valid: most attacks are refused already, and an edit seldom makes them better. */
+const requestSeed: fc.Arbitrary<string> = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(...PLAIN, ...corpus("http1/valid")) },
+  { weight: 1, arbitrary: fc.constantFrom(...corpus("smuggling")) },
+);
+const responseSeed: fc.Arbitrary<string> = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(...corpus("http1/response-valid")) },
+  { weight: 1, arbitrary: fc.constantFrom(...corpus("http1/response-invalid")) },
 );
 
 /** What readers differ on. */
@@ -91,7 +92,7 @@ function lineIn(text: string, at: number): [number, number] {
 
 type Edit = (text: string) => string;
 
-const edits: fc.Arbitrary<Edit> = fc.oneof(
+const edit: fc.Arbitrary<Edit> = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(place, fc.constantFrom(...TOKENS)).map(([at, token]): Edit => (text) => splice(text, placeIn(text, at), 0, token)) },
   { weight: 2, arbitrary: fc.tuple(place, fc.nat(255)).map(([at, byte]): Edit => (text) => splice(text, placeIn(text, at), 0, String.fromCharCode(byte))) },
   { weight: 2, arbitrary: fc.tuple(place, fc.nat(255)).map(([at, byte]): Edit => (text) => splice(text, placeIn(text, at), 1, String.fromCharCode(byte))) },
@@ -103,7 +104,6 @@ const edits: fc.Arbitrary<Edit> = fc.oneof(
   { weight: 3, arbitrary: fc.tuple(place, fc.integer({ min: -2, max: 2 })).map(([at, by]): Edit => (text) => changeNumber(text, at, by)) },
   { weight: 1, arbitrary: fc.tuple(place, fc.integer({ min: 1, max: 20 })).map(([at, length]): Edit => (text) => swapCase(text, placeIn(text, at), length)) },
   { weight: 2, arbitrary: fc.tuple(place, fc.constantFrom(...SEPARATORS())).map(([at, [from, to]]): Edit => (text) => swapSeparator(text, at, from, to)) },
-  { weight: 1, arbitrary: seed.map((more): Edit => (text) => text + more) },
 ); // prettier-ignore
 
 /** Pairs of separators that some readers take for each other. */
@@ -171,13 +171,26 @@ function swapSeparator(text: string, at: number, from: string, to: string): stri
   return found < 0 ? text : splice(text, found, from.length, to);
 }
 
-export const cases: fc.Arbitrary<Case> = fc
-  .tuple(seed, fc.array(edits, { maxLength: 4 }), fc.array(place, { maxLength: 3 }))
-  .map(([from, changes, places]) => {
-    const text = changes.reduce((so, edit) => edit(so), from);
+function casesFrom(seed: fc.Arbitrary<string>): fc.Arbitrary<Case> {
+  const another = seed.map(
+    (more): Edit =>
+      (text) =>
+        text + more,
+  );
+  const edits = fc.array(fc.oneof({ weight: 25, arbitrary: edit }, { weight: 1, arbitrary: another }), {
+    maxLength: 4,
+  });
+  return fc.tuple(seed, edits, fc.array(place, { maxLength: 3 })).map(([from, changes, places]) => {
+    const text = changes.reduce((so, change) => change(so), from);
     const cuts = places.map((at) => Math.floor((at / 65_536) * (text.length + 1))).sort((one, other) => one - other);
     return { text, cuts };
   });
+}
+
+/** What clients may send. */
+export const cases: fc.Arbitrary<Case> = casesFrom(requestSeed);
+/** What servers may answer. */
+export const responseCases: fc.Arbitrary<Case> = casesFrom(responseSeed);
 
 export function pieces({ text, cuts }: Case): Buffer[] {
   const bytes = Buffer.from(text, "latin1");

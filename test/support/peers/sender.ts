@@ -1,6 +1,6 @@
 /** A client that sends any bytes, and reads what comes back for as long as there is something to come. */
 import { connect } from "node:net";
-import { DATA, END, FAILED, HEAD, NEED_MORE, ResponseParser } from "@portico/http1";
+import { DATA, DEFAULT_LIMITS, END, FAILED, HEAD, NEED_MORE, ResponseParser } from "@portico/http1";
 
 export interface Answer {
   readonly status: number;
@@ -27,6 +27,9 @@ export interface Sending {
   readonly half?: boolean;
 }
 
+/** Larger than what a front may pass on with fields of its own. */
+const LIMITS = { ...DEFAULT_LIMITS, header: 131_072, field: 131_072, fields: 1200, interim: 100 };
+
 /** No answer and no end for so long is a hang. */
 const SILENCE_MS = 8000;
 
@@ -40,7 +43,7 @@ export function send(sending: Sending): Promise<Exchanged> {
     noDelay: true,
     allowHalfOpen: true,
   });
-  const parser = new ResponseParser();
+  const parser = new ResponseParser(LIMITS);
   const answers: Answer[] = [];
   let parts = "";
   let status = 0;

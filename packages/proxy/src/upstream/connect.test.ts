@@ -67,10 +67,6 @@ describe.skipIf(!hasOpenssl())("a server over TLS", () => {
       socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
       socket.pipe(socket);
     });
-    server.on("upgrade", (request, socket) => {
-      socket.on("error", () => {});
-      socket.end(`HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: ${request.url!.slice(1)}\r\n\r\ntunnelled`);
-    });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     stage.onClose(() => {
       server.closeAllConnections();
@@ -94,22 +90,6 @@ describe.skipIf(!hasOpenssl())("a server over TLS", () => {
       expect((await ask(front.port, { headers: { Host: host } })).text).toBe("secure");
     }
     expect(names).toEqual(["app.internal", "app.internal"]);
-  });
-
-  it.each([
-    ["websocket", /^HTTP\/1\.1 101 [^]*\r\n\r\ntunnelled$/],
-    ["WebSocket", /^HTTP\/1\.1 101 /],
-    ["other", /^HTTP\/1\.1 502 /],
-  ])("may switch to what was asked for only: %s", async (protocol, expected) => {
-    const pair = certificate();
-    const { port } = await secureServer(pair);
-    const front = await stage.front({ servers: [`https://app.internal:${port}`], ca: pair.cert, lookup });
-    await front.resolved();
-    const socket = net.connect(front.port, "127.0.0.1");
-    socket.end(`GET /${protocol} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
-    const parts: Buffer[] = [];
-    for await (const part of socket) parts.push(part as Buffer);
-    expect(Buffer.concat(parts).toString()).toMatch(expected);
   });
 
   it("is refused with a certificate for another name, even the one the client asks for", async () => {
