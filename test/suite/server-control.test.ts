@@ -20,6 +20,8 @@ import { Command, descendants, running } from "../support/command.ts";
 import { apps, ServerUnderTest } from "../support/server.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "portico-control-"));
+/** For what comes within milliseconds, on a machine that is busy with other tests. */
+const POLL_MS = 20_000;
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 symlinkSync(join(apps, "../../node_modules"), join(folder, "node_modules"));
 
@@ -154,7 +156,7 @@ test("dump: the stack and the requests, of a worker that waits and of one that i
   await using server = await start(around, copy("dumped.ts"), "--timeout", "60");
   const slow = server.ask("/slow?ms=3000");
   slow.catch(() => {});
-  await expect.poll(async () => (await asked(around, "workers")).workers[0]!.inFlight).toBe(1);
+  await expect.poll(async () => (await asked(around, "workers")).workers[0]!.inFlight, { timeout: POLL_MS }).toBe(1);
   const waits = await asked(around, "dump", "1", "--report", "waits.json");
   expect(waits).toMatchObject({ id: 1, stack: null, report: join(folder, "waits.json") });
   expect(waits["requests"]).toEqual([

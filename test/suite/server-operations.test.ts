@@ -21,6 +21,8 @@ import { Command, descendants, running } from "../support/command.ts";
 import { apps, ServerUnderTest } from "../support/server.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "portico-operations-"));
+/** For what comes within milliseconds, on a machine that is busy with other tests. */
+const POLL_MS = 20_000;
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 chmodSync(folder, 0o755);
 const runtime = join(folder, "run");
@@ -164,7 +166,7 @@ test("access log: a line for each request, reopened on USR1", async () => {
   renameSync(file, `${file}.1`);
   server.command.signal("SIGUSR1");
   await server.command.printed(/logs reopened/);
-  await expect.poll(() => existsSync(file)).toBe(true);
+  await expect.poll(() => existsSync(file), { timeout: POLL_MS }).toBe(true);
   await server.ask("/two");
   await server.command.stop();
   const lines = [`${file}.1`, file].flatMap((path) => readFileSync(path, "utf8").trim().split("\n").filter(Boolean));
@@ -236,7 +238,7 @@ describe("metrics", () => {
     await server.command.printed(/reloaded: ready/);
     await server.ask("/");
     const scrape = async (): Promise<string> => await (await fetch(url!)).text();
-    await expect.poll(scrape, { timeout: 10_000 }).toContain('portico_server_requests_total{status="200"} 6\n');
+    await expect.poll(scrape, { timeout: POLL_MS }).toContain('portico_server_requests_total{status="200"} 6\n');
     const response = await fetch(url!);
     expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
     const text = await response.text();
@@ -270,7 +272,7 @@ describe("metrics", () => {
       expect((await who(server)).uid).toBe(process.getuid?.());
     } finally {
       process.kill(Number(pid), "SIGTERM");
-      await expect.poll(() => running(Number(pid)), { timeout: 10_000 }).toBe(false);
+      await expect.poll(() => running(Number(pid)), { timeout: POLL_MS }).toBe(false);
     }
   });
 
@@ -282,7 +284,7 @@ describe("metrics", () => {
     await using server = await start(["--statsd", `127.0.0.1:${statsd.address().port}`, "--statsd-prefix", "shop"]);
     for (let index = 0; index < 3; index++) await server.ask("/");
     await server.command.stop();
-    await expect.poll(() => got).toContain("shop.requests:3|c");
+    await expect.poll(() => got, { timeout: POLL_MS }).toContain("shop.requests:3|c");
     expect(got).toContain("shop.status.200:3|c");
     statsd.close();
   });
@@ -381,16 +383,18 @@ os.execv(sys.argv[2], sys.argv[2:])
     let told = "";
     receiver.stdout.setEncoding("utf8").on("data", (part: string) => (told += part));
     try {
-      await expect.poll(() => told).toContain("bound");
+      await expect.poll(() => told, { timeout: POLL_MS }).toContain("bound");
       await using server = await start([], { env: { NOTIFY_SOCKET: path, WATCHDOG_USEC: "400000" } });
       const { pid } = server.command;
-      await expect.poll(() => told).toContain(`READY=1 MAINPID=${pid} STATUS=ready on ${server.url}`);
-      await expect.poll(() => told).toContain("WATCHDOG=1");
+      await expect
+        .poll(() => told, { timeout: POLL_MS })
+        .toContain(`READY=1 MAINPID=${pid} STATUS=ready on ${server.url}`);
+      await expect.poll(() => told, { timeout: POLL_MS }).toContain("WATCHDOG=1");
       expect((await who(server)).secrets).toEqual([]);
       server.command.signal("SIGHUP");
-      await expect.poll(() => told, { timeout: 10_000 }).toMatch(/RELOADING=1 MONOTONIC_USEC=\d+[^]*READY=1/);
+      await expect.poll(() => told, { timeout: POLL_MS }).toMatch(/RELOADING=1 MONOTONIC_USEC=\d+[^]*READY=1/);
       expect(await server.command.stop()).toEqual({ code: 0, signal: null });
-      await expect.poll(() => told).toContain("STOPPING=1");
+      await expect.poll(() => told, { timeout: POLL_MS }).toContain("STOPPING=1");
     } finally {
       receiver.kill();
     }
@@ -407,7 +411,7 @@ os.execv(sys.argv[2], sys.argv[2:])
     const exited = once(child, "exit");
     let log = "";
     child.stderr.setEncoding("utf8").on("data", (part: string) => (log += part));
-    await expect.poll(() => log, { timeout: 20_000 }).toContain("ready on ");
+    await expect.poll(() => log, { timeout: POLL_MS }).toContain("ready on ");
     const { Agent, request } = await import("undici");
     const agent = new Agent({ connect: { socketPath: web } });
     const { body } = await request("http://x/", { dispatcher: agent });
