@@ -33,6 +33,10 @@ function forwarded(
 }
 
 describe("requestFields", () => {
+  it("keeps Proxy from servers that would make HTTP_PROXY of it", () =>
+    expect(forwarded(["Host", "a", "PROXY", "http://evil", "Proxy-Hint", "x"])).toMatchObject({ "proxy-hint": "x" }));
+  it("keeps no Proxy", () => expect(forwarded(["Host", "a", "Proxy", "http://evil"])).not.toHaveProperty("proxy"));
+
   it.each([
     ["Content-Type", "content-type"],
     ["authorization", "Authorization"],

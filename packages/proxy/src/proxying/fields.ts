@@ -68,6 +68,9 @@ function requestKind(name: string): Kind {
       return first === V && is(name, "via") ? VIA : KEEP;
     case 4:
       return first === H && (name === "Host" || is(name, "host")) ? HOST : KEEP;
+    case 5:
+      // CGI-like servers make HTTP_PROXY of it, which their libraries take for the address of a proxy ("httpoxy").
+      return first === P && is(name, "proxy") ? DROP : KEEP;
     case 6:
       return first === E && is(name, "expect") ? DROP : KEEP;
     case 7:
