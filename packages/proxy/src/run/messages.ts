@@ -68,6 +68,8 @@ export interface ThreadInit {
   readonly connections: SharedArrayBuffer;
   /** Counts of requests under way, of all threads. */
   readonly zone: SharedArrayBuffer;
+  /** One Int32 for each thread, which it counts up while its event loop turns. */
+  readonly beats: SharedArrayBuffer;
 }
 
 /** Process → thread. A configuration is compiled by `prepare` in every thread before `commit` puts it in force in any. */

@@ -1,17 +1,22 @@
 /** The proxy process: starts its threads, passes configurations and sockets on to them, writes their logs. */
 import { type ChildContext, type ChildRuntime, descriptorOf } from "@portico/supervisor/child";
 import type { ResolvedConfig } from "../config/schema.ts";
+import type { ProxyLog } from "../deps.ts";
 import { createErrorLog } from "../log/error-log.ts";
 import { LogSinks } from "../log/sinks.ts";
 import { ZONE_BYTES } from "../upstream/zone.ts";
 import type { FromProcess, ProcessInit, SocketOrder, ThreadListener, ToProcess } from "./messages.ts";
 import { ThreadHandle } from "./thread-handle.ts";
+import { BEAT_MS, beatsFor, ThreadWatch } from "./thread-watch.ts";
+
+const LOST_THREAD = "a thread was lost";
 
 export class ProxyProcess implements ChildRuntime<ProcessInit> {
   #sinks: LogSinks | undefined;
   #threads: ThreadHandle[] = [];
   #context: ChildContext | undefined;
   #config: ResolvedConfig | undefined;
+  #started = false;
   #connections = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   /** Descriptors that came for a reload, by its turn and the socket's key. */
   readonly #arrived = new Map<string, number[]>();
@@ -25,24 +30,49 @@ export class ProxyProcess implements ChildRuntime<ProcessInit> {
     const { config, threads, tempDirectory } = init;
     const connections = this.#connections.buffer;
     const zone = new SharedArrayBuffer(ZONE_BYTES);
+    const beats = beatsFor(threads);
     this.#threads = Array.from({ length: threads }, (_, thread) => {
       const listeners = init.sockets.map((socket, place) => ({
         ...socket,
         fd: context.listeners[place]!.fds[thread]!,
       }));
       return new ThreadHandle(
-        { config, thread, threads, tempDirectory, listeners, connections, zone },
+        { config, thread, threads, tempDirectory, listeners, connections, zone, beats },
         { onLog: (log, lines) => this.#sinks?.write(log, lines), onLost: (reason) => this.#lost(thread, reason) },
       );
     });
     await Promise.all(this.#threads.map((thread) => thread.ready));
+    this.#started = true;
+    this.#watch(beats);
   }
 
-  /** The others would go on, but one thread's share of the sockets is gone: the master's replacement is whole. */
+  /** Threads that stand still are ended; and as long as one is missing, the master is asked for a whole process. */
+  #watch(beats: SharedArrayBuffer): void {
+    const watch = new ThreadWatch(
+      beats,
+      {
+        onSlow: (thread, silentMs) =>
+          this.#logOf(thread).warn({ silentMs }, "a proxy thread has not answered for half of its time"),
+        onStuck: (thread, silentMs) =>
+          this.#threads[thread]?.terminate(`its event loop stood still for ${Math.round(silentMs)} ms`),
+      },
+      performance.now(),
+    );
+    setInterval(() => {
+      watch.look(performance.now());
+      if (this.#threads.some(({ lost }) => lost)) this.#context?.retire(LOST_THREAD);
+    }, BEAT_MS).unref();
+  }
+
+  /** The others go on, on sockets of their own, until the replacement that the master starts is ready. */
   #lost(thread: number, reason: string): void {
-    const log = createErrorLog(this.#config!.log, { thread }, (line) => this.#sinks?.write("error", line));
-    log.error({ reason }, "a proxy thread ended unexpectedly; the process is replaced");
-    void this.#sinks?.flush().finally(() => process.exit(1));
+    this.#logOf(thread).error({ reason }, "a proxy thread ended unexpectedly; the process is replaced");
+    if (this.#threads.every(({ lost }) => lost)) void this.#sinks?.flush().finally(() => process.exit(1));
+    else if (this.#started) this.#context?.retire(LOST_THREAD); // else the start fails, and says why
+  }
+
+  #logOf(thread: number): ProxyLog {
+    return createErrorLog(this.#config!.log, { thread }, (line) => this.#sinks?.write("error", line));
   }
 
   onMessage(message: unknown, handle: unknown): void {

@@ -16,6 +16,7 @@ import { Door, type DoorOwner } from "./door.ts";
 import { listenerOptions } from "./listener-options.ts";
 import type { FromThread, ThreadInit, ThreadListener, ToThread } from "./messages.ts";
 import { HealthNewsChannel } from "./news.ts";
+import { beat } from "./thread-watch.ts";
 
 /** A configuration that is ready to be put in force, and the doors it will have. */
 interface Prepared {
@@ -68,6 +69,7 @@ export class ServingThread {
       this.#options = this.#optionsOf(config);
       this.#port.on("message", (message: ToThread) => void this.#receive(message));
       this.#doors = await this.#open(this.#init.listeners, this.#init.config);
+      beat(this.#init.beats, this.#init.thread);
       this.#post({ type: "ready" });
     } catch (error) {
       const { message, code } = error as NodeJS.ErrnoException;

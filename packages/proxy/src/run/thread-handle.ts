@@ -18,6 +18,9 @@ export class ThreadHandle {
   readonly #expected = new Map<FromThread["type"], (message: FromThread) => void>();
   #rejectStart: (error: unknown) => void = () => {};
   #leaving = false;
+  #lostBy: string | undefined;
+  /** Settles whatever is waited for when there is nobody any more who could answer. */
+  readonly #gone = Promise.withResolvers<undefined>();
   /** Resolves when the thread accepts; rejects when it could not. */
   readonly ready: Promise<void>;
 
@@ -36,7 +39,21 @@ export class ThreadHandle {
     this.#worker.on("error", (error: unknown) =>
       this.#lost(error instanceof Error ? (error.stack ?? error.message) : String(error)),
     );
-    this.#worker.on("exit", (code) => this.#lost(`exit code ${code}`));
+    this.#worker.on("exit", (code) => {
+      this.#lost(`exit code ${code}`);
+      this.#gone.resolve(undefined);
+    });
+  }
+
+  /** It ended although nobody told it to: it takes no orders any more, and what is asked of it counts as done. */
+  get lost(): boolean {
+    return this.#lostBy !== undefined;
+  }
+
+  /** Ends it, wherever it is. */
+  terminate(reason: string): void {
+    this.#lost(reason);
+    void this.#worker.terminate();
   }
 
   #expect<Type extends FromThread["type"]>(type: Type): Promise<Extract<FromThread, { type: Type }>> {
@@ -64,6 +81,7 @@ export class ThreadHandle {
     this.#rejectStart(new PorticoProxyError("start-failed", `a proxy thread did not start: ${reason}`));
     if (this.#leaving) return;
     this.#leaving = true;
+    this.#lostBy = reason;
     this.#owner.onLost(reason);
   }
 
@@ -72,25 +90,30 @@ export class ThreadHandle {
     this.#worker.postMessage(message);
   }
 
+  /** Undefined: the thread is gone. */
+  #ask<Type extends FromThread["type"]>(
+    question: ToThread,
+    type: Type,
+  ): Promise<Extract<FromThread, { type: Type }> | undefined> {
+    if (this.lost) return Promise.resolve(undefined);
+    const answer = this.#expect(type);
+    this.#post(question);
+    return Promise.race([answer, this.#gone.promise]);
+  }
+
   /** Compiles a configuration without putting it in force. Resolves to the reason why it cannot be, or undefined. */
   async prepare(config: ResolvedConfig, listeners: readonly ThreadListener[]): Promise<string | undefined> {
-    const answer = this.#expect("prepared");
-    this.#post({ type: "prepare", config, listeners });
-    return (await answer).error;
+    return (await this.#ask({ type: "prepare", config, listeners }, "prepared"))?.error;
   }
 
   /** Puts the prepared configuration in force. */
   async commit(): Promise<void> {
-    const answer = this.#expect("committed");
-    this.#post({ type: "commit" });
-    await answer;
+    await this.#ask({ type: "commit" }, "committed");
   }
 
   /** Requests received so far. */
   async count(): Promise<number> {
-    const answer = this.#expect("counted");
-    this.#post({ type: "count" });
-    return (await answer).requests;
+    return (await this.#ask({ type: "count" }, "counted"))?.requests ?? 0;
   }
 
   discard(): void {
@@ -100,11 +123,6 @@ export class ThreadHandle {
   /** Stops accepting at once; resolves when nothing is under way, at the latest after `graceMs`. */
   async drain(graceMs: number): Promise<void> {
     this.#leaving = true;
-    const answer = this.#expect("drained");
-    const gone = new Promise<void>((resolve) => {
-      this.#worker.once("exit", () => resolve());
-    });
-    this.#post({ type: "drain", graceMs });
-    await Promise.race([answer, gone]);
+    await this.#ask({ type: "drain", graceMs }, "drained");
   }
 }
