@@ -64,6 +64,7 @@ test("a real thread: it beats, and is found when it loops", async () => {
     const watch = new ThreadWatch(beats, { onSlow() {}, onStuck: resolve }, performance.now(), 2_500);
     const timer = setInterval(() => watch.look(performance.now()), 100);
     await pause(3_000); // it beats: nothing is found
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     worker.postMessage("loop");
     expect(await promise).toBe(0);
     clearInterval(timer);
