@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { processSpace } from "@portico/supervisor";
 import { PorticoError } from "./error.ts";
 import { makeRuntimeFolder } from "./runtime-folder.ts";
 
@@ -23,12 +24,14 @@ test("nobody else may look into it, and it is gone when it is removed, with all 
 test("what a dead process left is removed; the living and the foreign are left alone", async () => {
   const dead = spawn(process.execPath, ["-e", ""]);
   await once(dead, "exit");
-  const stale = join(parent, `portico-${dead.pid}-AbCd12`);
+  const space = processSpace();
+  const stale = join(parent, `portico-${dead.pid}.${space}-AbCd12`);
   const others = [
-    `portico-${process.pid}-AbCd12`,
+    `portico-${process.pid}.${space}-AbCd12`,
+    `portico-${dead.pid}.${space}1-AbCd12`, // of another container
     `portico-proxy-${dead.pid}-AbCd12`,
     "portico-notes",
-    `portico-${dead.pid}-x`,
+    `portico-${dead.pid}.${space}-x`,
   ];
   for (const path of [stale, ...others.map((name) => join(parent, name))]) mkdirSync(path);
   writeFileSync(join(stale, "app.sock"), "");

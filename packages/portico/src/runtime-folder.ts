@@ -1,15 +1,16 @@
 /**
  * A private folder for the sockets between the tiers: made at start, removed at the end.
  *
- * Its name carries the process id, so that a folder left behind by a `kill -9` is recognised and removed by the next
- * start of anyone with the right to.
+ * Its name carries the process id and the space that ids are counted in, so that a folder left behind by a `kill -9` is
+ * recognised and removed by the next start of anyone with the right to.
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { processSpace, processState } from "@portico/supervisor";
 import { PorticoError } from "./error.ts";
 
-const NAME = /^portico-(\d+)-[A-Za-z0-9]{6}$/;
+const NAME = /^portico-(\d+)\.(\d+)-[A-Za-z0-9]{6}$/;
 
 export interface RuntimeFolder {
   readonly path: string;
@@ -20,7 +21,7 @@ export interface RuntimeFolder {
 export function makeRuntimeFolder(parent: string = process.env["XDG_RUNTIME_DIR"] ?? tmpdir()): RuntimeFolder {
   removeStale(parent);
   try {
-    const path = mkdtempSync(join(parent, `portico-${process.pid}-`)); // mode 0700
+    const path = mkdtempSync(join(parent, `portico-${process.pid}.${processSpace()}-`)); // mode 0700
     return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -40,21 +41,13 @@ function removeStale(parent: string): void {
     return; // mkdtemp will say what is wrong with it
   }
   for (const name of names) {
-    const pid = Number(NAME.exec(name)?.[1]);
-    if (!Number.isInteger(pid) || alive(pid)) continue;
+    const [, pid, space] = NAME.exec(name) ?? [];
+    // Of another container, that shares the parent, nobody here can say who lives.
+    if (pid === undefined || space !== processSpace() || processState(Number(pid)) !== "gone") continue;
     try {
       rmSync(join(parent, name), { recursive: true, force: true });
     } catch {
       // Somebody else's; theirs to remove.
     }
-  }
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

@@ -29,7 +29,7 @@ export type { PidFile } from "./pid-file.ts";
 export type { NamedListener } from "./handover.ts";
 export { Predecessor, predecessor } from "./predecessor.ts";
 export { Successor } from "./successor.ts";
-export { processState } from "./process-state.ts";
+export { processSpace, processState } from "./process-state.ts";
 export type { ProcessState } from "./process-state.ts";
 export { ProcessGroup } from "./process-group.ts";
 export { SignalQueue } from "./signals.ts";
