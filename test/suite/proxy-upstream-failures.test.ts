@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import http from "node:http";
+import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ConfigObject, ProxyUnderTest, site } from "../support/proxy.ts";
@@ -176,5 +177,73 @@ describe("one of three servers", () => {
     expect(goneMs).toBeLessThan(failure.goneMs);
     // The load went on.
     expect(gets.length).toBeGreaterThan(300);
+  });
+});
+
+describe("two threads", () => {
+  test("share a server's limit, and hear of its health from the one that asks", async () => {
+    let running = 0;
+    let most = 0;
+    let checks = 0;
+    let well = true;
+    const limited = http.createServer((_request, response) => {
+      most = Math.max(most, ++running);
+      setTimeout(() => {
+        running--;
+        response.end("ok");
+      }, 10);
+    });
+    const ill = http.createServer((incoming, response) => {
+      if (incoming.url === "/healthz") {
+        checks++;
+        response.writeHead(well ? 200 : 503).end();
+      } else response.end("ill");
+    });
+    const other = http.createServer((_request, response) => response.end("other"));
+    const addresses: string[] = [];
+    for (const server of [limited, ill, other]) {
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      addresses.push(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    }
+    await using front = await ProxyUnderTest.start({
+      ...site({ path: "/limited", proxy: { upstream: "limited" } }, { path: "/*", proxy: { upstream: "pair" } }),
+      threads: 2,
+      upstreams: {
+        limited: { servers: [{ address: addresses[0], maxConnections: 3 }] },
+        pair: {
+          servers: [addresses[1], addresses[2]],
+          balance: "round-robin",
+          health: { path: "/healthz", interval: "100ms", jitter: 0, fall: 2 },
+        },
+      },
+    });
+    /** A connection each, so that both threads get some. */
+    const ask = async (path: string): Promise<string> =>
+      (await fetch(front.url + path, { headers: { connection: "close" } })).text();
+    try {
+      const answers = await Promise.all(Array.from({ length: 60 }, () => ask("/limited")));
+      expect(answers.filter((text) => text !== "ok")).toEqual([]);
+      // Two threads that see the last place at the same moment may both take it.
+      expect(most).toBeLessThanOrEqual(4);
+      expect(most).toBeGreaterThanOrEqual(2);
+
+      expect(new Set(await Promise.all(Array.from({ length: 20 }, () => ask("/"))))).toEqual(new Set(["ill", "other"]));
+      const from = checks;
+      const at = performance.now();
+      await pause(1_000);
+      // One thread asks for both: two would ask twenty times.
+      expect(checks - from).toBeLessThanOrEqual(Math.ceil((performance.now() - at) / 100) + 1);
+      well = false;
+      await front.command.printed(/server is unhealthy/);
+      // The news is on its way to the other thread.
+      await pause(200);
+      const after = await Promise.all(Array.from({ length: 40 }, () => ask("/")));
+      expect(new Set(after)).toEqual(new Set(["other"]));
+    } finally {
+      for (const server of [limited, ill, other]) {
+        server.closeAllConnections();
+        server.close();
+      }
+    }
   });
 });

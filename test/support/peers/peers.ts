@@ -49,14 +49,14 @@ function canonicalPath(target: string): string {
   return resolved.replace(/^\/+/, "/") + (query < 0 ? "" : target.slice(query));
 }
 
-function missing(command: string): string | undefined {
+export function missing(command: string): string | undefined {
   return spawnSync(command, ["-v"], { stdio: "ignore" }).error === undefined
     ? undefined
     : `${command} is not installed`;
 }
 
 /** A program with a folder of its own, both gone at the end. */
-async function program(
+export async function program(
   peer: Omit<Peer, keyof AsyncDisposable>,
   folder: string,
   command: string,
@@ -98,11 +98,11 @@ async function answers(at: Peer["at"], child: ChildProcess, output: () => string
   throw new Error(`${child.spawnfile} did not start:\n${output()}`);
 }
 
-function folder(name: string): string {
+export function folder(name: string): string {
   return mkdtempSync(join(tmpdir(), `portico-${name}-`));
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

@@ -13,7 +13,7 @@ mkdirSync(join(folder, "errors"));
 for (const page of ["404", "5xx", "work"]) writeFileSync(join(folder, "errors", `${page}.html`), "");
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const blocks = ["packages/proxy/README.md", "docs/guide/proxy.md"].flatMap((document) =>
+const blocks = ["packages/proxy/README.md", "docs/guide/proxy.md", "docs/guide/upstreams.md"].flatMap((document) =>
   Array.from(readFileSync(join(root, document), "utf8").matchAll(/^```(ts|yaml)\n([^]*?)^```$/gm), (match, index) => ({
     document,
     index,
