@@ -24,11 +24,21 @@ interface Foreign {
   start(): Promise<{ readonly address: string; readonly peer: AsyncDisposable }>;
 }
 
-/** The application that node:http serves, and that nginx passes on to. nginx reads the body first: without that, an echo of 20 MB stands still in nginx, with curl in our place too. */
-function application(): http.Server {
+/**
+ * The application that node:http serves, and that nginx passes on to. `duplex`: what it echoes leaves while the rest
+ * still comes. Not behind nginx, which reads no more of a response than it has sent of the request: both stand still
+ * then, with curl in our place too.
+ */
+function application(duplex: boolean): http.Server {
   const server = http.createServer((request, response) => {
     if (request.url === "/echo") {
-      request.pipe(response);
+      if (duplex) {
+        request.pipe(response);
+        return;
+      }
+      const parts: Buffer[] = [];
+      request.on("data", (part: Buffer) => parts.push(part));
+      request.on("end", () => response.end(Buffer.concat(parts)));
       return;
     }
     if (request.url === "/events") {
@@ -57,8 +67,10 @@ function application(): http.Server {
   return server;
 }
 
-async function startApplication(): Promise<{ readonly address: string; readonly peer: AsyncDisposable }> {
-  const server = application().listen(0, "127.0.0.1");
+async function startApplication(
+  duplex: boolean,
+): Promise<{ readonly address: string; readonly peer: AsyncDisposable }> {
+  const server = application(duplex).listen(0, "127.0.0.1");
   await once(server, "listening");
   const peer = {
     async [Symbol.asyncDispose]() {
@@ -78,7 +90,7 @@ const about = (name: string, at: Peer["at"]): Omit<Peer, keyof AsyncDisposable> 
 });
 
 const FOREIGN: readonly Foreign[] = [
-  { name: "node:http", absent: undefined, events: true, upgrades: true, start: startApplication },
+  { name: "node:http", absent: undefined, events: true, upgrades: true, start: () => startApplication(true) },
   {
     name: "nginx",
     absent: missing("nginx"),
@@ -86,7 +98,7 @@ const FOREIGN: readonly Foreign[] = [
     upgrades: true,
     async start() {
       const own = folder("nginx");
-      const behind = await startApplication();
+      const behind = await startApplication(false);
       const port = await freePort();
       writeFileSync(join(own, "file"), FILE);
       writeFileSync(
