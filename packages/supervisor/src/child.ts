@@ -9,7 +9,8 @@ import { Worker } from "node:worker_threads";
 import { EXIT } from "./exit-codes.ts";
 import { DESCRIBE_KEY, REPORT_KEY, WATCH_FD } from "./messages.ts";
 import type { ChildFailure, FromChild, InheritedListener, InitMessage, ToChild } from "./messages.ts";
-import { leaveReports, prepareReports, writeHangReport } from "./report.ts";
+import { removeIfEmpty } from "./remove-if-empty.ts";
+import { prepareReports, writeHangReport } from "./report.ts";
 import type { WatchdogData } from "./watchdog.ts";
 
 export type { InheritedListener } from "./messages.ts";
@@ -187,7 +188,7 @@ class Child<Init> implements ChildContext {
   /** The master was killed. Finish what is under way, within the bound a master would have set. */
   orphaned(): void {
     const { reports } = this.#init;
-    if (reports !== undefined) process.once("exit", () => leaveReports(reports));
+    if (reports !== undefined) process.once("exit", () => removeIfEmpty(reports));
     setTimeout(() => process.exit(1), this.#init.gracefulMs);
     this.drain("graceful");
   }

@@ -18,7 +18,7 @@ import { firstSpec, settle } from "./group-options.ts";
 import type { GroupSettings, ProcessGroupOptions, ReloadOptions } from "./group-options.ts";
 import type { StopMode } from "./messages.ts";
 import { Roll, within } from "./roll.ts";
-import { leaveReports } from "./report.ts";
+import { removeIfEmpty } from "./remove-if-empty.ts";
 import { Slot } from "./slot.ts";
 import type { SlotSurroundings } from "./slot.ts";
 
@@ -180,7 +180,7 @@ export class ProcessGroup {
       for (const child of this.#crew.all) this.#stopChild(child, mode);
     }
     this.#stopped ??= this.#crew.allGone().then(() => {
-      if (this.#spec.reports !== undefined) leaveReports(this.#spec.reports);
+      if (this.#spec.reports !== undefined) removeIfEmpty(this.#spec.reports);
       this.#emit("stopped", {});
     });
     return this.#stopped;

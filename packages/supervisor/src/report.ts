@@ -3,7 +3,7 @@
  * user's own; read by the master, which learns from it what a SIGABRT meant.
  */
 import type { Identity } from "./identity.ts";
-import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /** Kept of all reports in the folder, newest first: enough for an incident, and a bound. About 100 kB each. */
@@ -43,15 +43,6 @@ export function writeHangReport(folder: string): string {
   mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE }); // another server may have left it as empty
   prune(folder);
   return join(folder, process.report.writeReport(`portico-hang-${process.pid}-${Date.now()}.json`));
-}
-
-/** When nobody will write there any more: a folder without a report goes, one with reports stays. */
-export function leaveReports(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // There are reports in it, or it was never made.
-  }
 }
 
 function prune(folder: string): void {
