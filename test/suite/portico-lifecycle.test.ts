@@ -280,6 +280,15 @@ test(
   },
 );
 
+test("USR2, which is an upgrade of portico-server alone, is answered with words, and nothing ends", async () => {
+  using playground = new Playground();
+  const app = playground.write("app.mjs", application("one"));
+  await using stack = await StackUnderTest.start(playground, app);
+  stack.command.signal("SIGUSR2");
+  await stack.command.printed(/^portico: SIGUSR2: both tiers in one command cannot be upgraded in place/m);
+  expect((await stack.ask("/")).text).toBe("one");
+});
+
 test("HUP with event streams open: the new generation takes over, the old one keeps the streams", async () => {
   using playground = new Playground();
   const app = playground.write("app.mjs", application("one"));

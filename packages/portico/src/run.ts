@@ -57,6 +57,11 @@ async function untilStopped(options: ServeOptions): Promise<void> {
     SIGTTIN: () => scale(stack, 1),
     SIGTTOU: () => scale(stack, -1),
     SIGUSR1: () => stack?.reopenLogs(),
+    // Unanswered it would end the process.
+    SIGUSR2: () =>
+      complain(
+        "SIGUSR2: both tiers in one command cannot be upgraded in place; portico-server alone can (HUP reloads)",
+      ),
   });
   try {
     stack = await starting;

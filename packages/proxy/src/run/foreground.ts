@@ -68,6 +68,8 @@ class Foreground {
           (error: unknown) => this.#complain(error),
         ),
       SIGUSR1: async () => (await this.#starting).reopenLogs(),
+      // Unanswered it would end the process.
+      SIGUSR2: () => this.#output.err("portico-proxy: SIGUSR2: there is no upgrade in place (HUP reloads)\n"),
       SIGTERM: stop("quick"),
       SIGINT: stop("quick"),
       SIGQUIT: stop("graceful"),
