@@ -192,11 +192,16 @@ for (const { name, absent } of FOREIGN) if (absent !== undefined) console.log(`$
 
 const peers: AsyncDisposable[] = [];
 const agent = new http.Agent({ keepAlive: true, maxSockets: 4 });
-let proxy: ProxyUnderTest;
+let proxy: ProxyUnderTest | undefined;
 
 beforeAll(async () => {
-  const started = await Promise.all(present.map((foreign) => foreign.start()));
-  peers.push(...started.map(({ peer }) => peer));
+  const starting = await Promise.allSettled(present.map((foreign) => foreign.start()));
+  // Those that run are stopped at the end, whatever became of the others.
+  for (const one of starting) if (one.status === "fulfilled") peers.push(one.value.peer);
+  const started = starting.map((one) => {
+    if (one.status === "rejected") throw one.reason;
+    return one.value;
+  });
   const name = (at: number): string => present[at]!.name.replace(":", "-");
   proxy = await ProxyUnderTest.start({
     threads: 1,
@@ -213,7 +218,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   agent.destroy();
-  await proxy[Symbol.asyncDispose]();
+  await proxy?.[Symbol.asyncDispose]();
   for (const peer of peers) await peer[Symbol.asyncDispose]();
 });
 
@@ -237,7 +242,7 @@ describe.each(present)("$name behind the proxy", ({ name, events, upgrades }) =>
     const length = options.body === undefined ? {} : { "Content-Length": options.body.length };
     const headers = { Host: host, ...length, ...options.headers };
     const request = http.request(
-      new URL(path, proxy.url),
+      new URL(path, proxy!.url),
       { agent, method: options.method ?? "GET", headers },
       (response) => {
         const parts: Buffer[] = [];
@@ -310,7 +315,7 @@ describe.each(present)("$name behind the proxy", ({ name, events, upgrades }) =>
   });
 
   test.runIf(upgrades)("speaks WebSocket", async () => {
-    const socket = new WebSocket(proxy.url.replace("http", "ws"), { headers: { Host: host } });
+    const socket = new WebSocket(proxy!.url.replace("http", "ws"), { headers: { Host: host } });
     const echoed = Promise.withResolvers<string>();
     socket.on("error", echoed.reject);
     socket.on("open", () => socket.send("hello"));

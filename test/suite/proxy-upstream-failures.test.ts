@@ -122,7 +122,7 @@ const FAILURES: Record<
 const runs: Runs = new Map();
 const failing = new Map<string, Server>();
 let wells: Server[] = [];
-let proxy: ProxyUnderTest;
+let proxy: ProxyUnderTest | undefined;
 
 const upstreamOf = (server: Server): ConfigObject => ({
   servers: [server, ...wells].map(({ port }) => `http://127.0.0.1:${port}`),
@@ -146,12 +146,12 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const { child } of [...failing.values(), ...wells]) child.kill("SIGKILL");
-  await proxy[Symbol.asyncDispose]();
+  await proxy?.[Symbol.asyncDispose]();
 });
 
 describe("one of three servers", () => {
   test.each(Object.entries(FAILURES))("%s: nothing idempotent fails, nothing else runs twice", async (how, failure) => {
-    const url = `${proxy.url}/${Object.keys(FAILURES).indexOf(how)}`;
+    const url = `${proxy!.url}/${Object.keys(FAILURES).indexOf(how)}`;
     let over = false;
     const loading = load(url, how, () => over);
     await pause(BEFORE_MS);
@@ -164,7 +164,7 @@ describe("one of three servers", () => {
     const gets = outcomes.filter(({ id }) => id === undefined);
     const posts = outcomes.filter(({ id }) => id !== undefined);
     const slowest = Math.max(...gets.filter(({ endedAt }) => endedAt > struckFrom).map(({ tookMs }) => tookMs));
-    const log = readFileSync(proxy.path("access.log"), "utf8");
+    const log = readFileSync(proxy!.path("access.log"), "utf8");
     const goneMs = Math.max(0, lastStruck(log.slice(0, log.lastIndexOf("\n")), how) - failedAt);
     const lost = posts.filter(({ status }) => status !== 200).length;
     console.log(
