@@ -147,7 +147,7 @@ test.each([["SIGINT"], ["SIGTERM"]] as const)("%s breaks off a start that hangs"
   );
   let folder: string | undefined;
   await until(
-    () => (folder = playground.leftovers().find((name) => /^portico-\d+-/.test(name))) !== undefined,
+    () => (folder = playground.leftovers().find((name) => /^portico-\d+\.\d+-/.test(name))) !== undefined,
     "starting",
   );
   const master = Number(/\d+/.exec(folder!)![0]);
