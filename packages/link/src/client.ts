@@ -63,6 +63,8 @@ export interface ClientOptions extends SessionOptions {
   /** The worker takes no new streams. */
   readonly onDrain?: () => void;
   readonly onStatus?: (status: WorkerStatus) => void;
+  /** What the proxy does for responses besides `tunnel` and `trailers`, in the words of docs/spec/link.md, 4.2: `accel`, `cache`. */
+  readonly serves?: readonly string[];
 }
 
 const EMPTY: HeaderList = [];
@@ -99,7 +101,7 @@ export class ClientSession extends LinkSession<ClientStream> {
       concurrency: 0,
       maxFrame: this.limits.maxFrame,
       window: this.limits.window,
-      capabilities: ["tunnel", "trailers"],
+      capabilities: ["tunnel", "trailers", ...(this.options.serves ?? [])],
       nonce: "",
     };
   }

@@ -17,6 +17,11 @@ import type {
 export class ExchangeWrapper implements Exchange {
   readonly inner: Exchange;
 
+  /** Another route is another attempt at the same request: what is in front of the first is taken off for it. Not this. */
+  get lasting(): boolean {
+    return false;
+  }
+
   constructor(inner: Exchange) {
     this.inner = inner;
   }

@@ -22,6 +22,7 @@ const CONTENT_TYPE = 8;
 const CONTENT_LENGTH = 9;
 const HOST = 10;
 const MAX_FORWARDS = 11;
+const ACCEL_REDIRECT = 12;
 /** May stand once only (RFC 9110 §5.3): readers take the first, the last, or join them. Flags, so that two are told apart. */
 const CONTENT_TYPE_ONCE = 16;
 const AUTHORIZATION_ONCE = 32;
@@ -108,7 +109,8 @@ function responseKind(name: string): Kind {
   const first = firstOf(name);
   if (first === X) {
     if (name.length <= ACCEL.length || !is(name.slice(0, ACCEL.length), ACCEL)) return KEEP;
-    return is(name, "x-accel-buffering") ? ACCEL_BUFFERING : DROP;
+    if (is(name, "x-accel-buffering")) return ACCEL_BUFFERING;
+    return is(name, "x-accel-redirect") ? ACCEL_REDIRECT : DROP;
   }
   switch (name.length) {
     case 7:
@@ -300,6 +302,8 @@ export interface ResponseNotes {
   headers: HeaderList;
   /** Goes out as it comes: an event stream, or `X-Accel-Buffering: no`. */
   streaming: boolean;
+  /** `X-Accel-Redirect`: the path that answers instead. */
+  redirect: string | undefined;
   /** Content-Length, or -1. */
   length: number;
   /** Framing that two readers could read differently: the response must not go on. */
@@ -307,7 +311,7 @@ export interface ResponseNotes {
 }
 
 /** One for all: it is read before the next response is looked at. */
-const notes: ResponseNotes = { headers: [], streaming: false, length: -1, contradictory: false };
+const notes: ResponseNotes = { headers: [], streaming: false, redirect: undefined, length: -1, contradictory: false };
 
 /**
  * Reads the fields of a response. The result is reused: take what you need at once. Fields of the connection and
@@ -316,6 +320,7 @@ const notes: ResponseNotes = { headers: [], streaming: false, length: -1, contra
 export function responseFields(headers: HeaderList): ResponseNotes {
   notes.headers = headers;
   notes.streaming = false;
+  notes.redirect = undefined;
   notes.length = -1;
   notes.contradictory = false;
   let clean: HeaderList | undefined;
@@ -336,7 +341,12 @@ export function responseFields(headers: HeaderList): ResponseNotes {
       continue;
     }
     if (kind === ACCEL_BUFFERING) notes.streaming ||= value === "no";
-    else if (kind === CONNECTION) named = named === undefined ? value : `${named},${value}`;
+    else if (kind === ACCEL_REDIRECT) {
+      // Two places to go to: nobody can know which was meant.
+      notes.contradictory ||= notes.redirect !== undefined;
+      notes.redirect = value;
+    }
+    if (kind === CONNECTION) named = named === undefined ? value : `${named},${value}`;
     clean ??= headers.slice(0, i);
   }
   if (clean !== undefined) {

@@ -27,6 +27,7 @@ import {
   responseFields,
   trailerFields,
 } from "./fields.ts";
+import { RedirectedExchange, redirected } from "../router/redirected.ts";
 import { ForwardedRequest } from "./forwarded-request.ts";
 import type { ProxyRoute } from "./handler.ts";
 import { RequestBody, type BodyEvents } from "./request-body.ts";
@@ -332,6 +333,14 @@ export class Forward
       this.#openTunnel(headers, fields);
       return;
     }
+    if (notes.redirect !== undefined && route.redirect !== undefined) {
+      if (complete) {
+        this.#stream = null;
+        route.upstream.released(member);
+      }
+      this.#redirect(notes.redirect, fields, route.redirect);
+      return;
+    }
     this.#state = "respond";
     const { exchange } = this;
     try {
@@ -512,6 +521,17 @@ export class Forward
       const half = this.#clientEnded || this.#serverEnded;
       wheel.arm(this, wheel.now() + (half ? TUNNEL_LINGER_MS : TUNNEL_IDLE_MS));
     } else if (state === "wait") wheel.arm(this, wheel.now() + responseTimeout);
+  }
+
+  /** `X-Accel-Redirect`: another route answers, and the rest of this response goes nowhere. */
+  #redirect(target: string, fields: HeaderList, redirect: (exchange: RedirectedExchange) => void): void {
+    const { exchange } = this;
+    const onward = redirected(exchange, target, fields);
+    if (onward instanceof RedirectedExchange) {
+      this.#route.deps.noteUpstream(exchange, this);
+      this.#end();
+      redirect(onward);
+    } else this.#badResponse(`X-Accel-Redirect ${onward}`);
   }
 
   // --- tunnels ---------------------------------------------------------------------------------------------------

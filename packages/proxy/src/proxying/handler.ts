@@ -3,6 +3,7 @@ import type { ExchangeHandler } from "@portico/gateway/exchange";
 import type { ProxySettings } from "../config/schema.ts";
 import type { HandlerDeps } from "../deps.ts";
 import { authorityOf, parseServerAddress } from "../upstream/address.ts";
+import type { RedirectedExchange } from "../router/redirected.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { Wheel } from "../upstream/wheel.ts";
 import type { HostPolicy } from "./fields.ts";
@@ -15,6 +16,8 @@ export interface ProxyHandlerOptions {
   readonly upstream: Upstream;
   /** Largest request body of this route, bytes; beyond it 413. Without it: none of ours. */
   readonly bodyLimit?: number;
+  /** Answers what a response's `X-Accel-Redirect` leads to. Without it, responses go to the client as they are. */
+  readonly redirect?: ((exchange: RedirectedExchange) => void) | undefined;
   readonly wheel: Wheel;
   readonly deps: Pick<HandlerDeps, "log" | "tempDirectory" | "thread" | "answerError" | "noteUpstream">;
 }

@@ -108,6 +108,7 @@ function instead(site: SiteSettings, question: Question): string | undefined {
 }
 
 function against(route: Route, settings: RouteSettings, question: Question, path: string): string | undefined {
+  if (settings.internal === true) return "it is internal: only X-Accel-Redirect leads to it";
   const { expression } = compilePath(settings.path);
   if (expression !== undefined && !expression.test(path)) return "another path";
   if (route.methods !== undefined && !route.methods.has(question.head.method))

@@ -63,7 +63,7 @@ export function passOn(
 ): void {
   // What the route before has put in front of it was for that route only.
   let bare = exchange;
-  while (bare instanceof ExchangeWrapper) bare = bare.inner;
+  while (bare instanceof ExchangeWrapper && !bare.lasting) bare = bare.inner;
   const taken = firstFrom(bare, path, match, position);
   if (taken === -1) unmatched(bare, undefined);
   else match[taken]!.handle(bare, path, match, taken);

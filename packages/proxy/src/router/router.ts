@@ -15,6 +15,7 @@ import { HostTable } from "./hosts.ts";
 import { lookupPath } from "./path.ts";
 import { type PathPattern, compilePath } from "./path-pattern.ts";
 import { PathTable } from "./paths.ts";
+import type { RedirectedExchange } from "./redirected.ts";
 import { rewriteHandler } from "./rewrite.ts";
 import { type Route, type RouteHandler, type Unmatched, dispatch } from "./route.ts";
 
@@ -112,6 +113,8 @@ function withPages(pages: ErrorPages, next: RouteHandler): RouteHandler {
 /** A site, compiled. */
 interface Site {
   readonly table: PathTable<Route>;
+  /** The same and the internal ones. */
+  readonly inner: PathTable<Route>;
   /** Answers what is not for the routes (redirect to the one address, maintenance); true where it has. */
   readonly gate: ((exchange: Exchange) => boolean) | undefined;
   readonly unmatched: Unmatched;
@@ -145,7 +148,14 @@ class SiteCompiler {
       routes.push(this.#route(route, index, none, own));
       yield;
     }
-    return { table: new PathTable(routes), gate: this.#gate(site, pages), unmatched: none };
+    const open = routes.filter(({ index }) => site.routes[index]!.internal !== true);
+    const inner = new PathTable(routes);
+    return {
+      table: open.length === routes.length ? inner : new PathTable(open),
+      inner,
+      gate: this.#gate(site, pages),
+      unmatched: none,
+    };
   }
 
   #gate(site: SiteSettings, pages: ErrorPages | undefined): Site["gate"] {
@@ -234,6 +244,15 @@ export class Router {
       return;
     }
     dispatch(exchange, path, site.table.find(path), site.unmatched);
+  }
+
+  /** Answers an exchange that an application has sent on to another path of its site; internal routes are open to it. */
+  redirect(exchange: RedirectedExchange): void {
+    const { head } = exchange;
+    const site = this.#sites.find(head.authority);
+    const path = lookupPath(head.target);
+    if (site === undefined || path === undefined) respondError(exchange, 404);
+    else dispatch(exchange, path, site.inner.find(path), site.unmatched);
   }
 
   /** Targets that name no path: `OPTIONS *` is about the server (RFC 9110 §9.3.7), CONNECT wants a proxy of another kind. */

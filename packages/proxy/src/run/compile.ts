@@ -11,6 +11,7 @@ import type { LogName } from "../log/batch.ts";
 import { createErrorLog } from "../log/error-log.ts";
 import { createProxyHandler } from "../proxying/handler.ts";
 import { mirrorHandler } from "../router/mirror.ts";
+import type { RedirectedExchange } from "../router/redirected.ts";
 import { Router } from "../router/router.ts";
 import { splitHandler } from "../router/split.ts";
 import { FileCache } from "../static/cache.ts";
@@ -58,7 +59,8 @@ export async function prepare(config: ResolvedConfig, context: ThreadContext): P
     },
   };
   context.registry.check(config.upstreams);
-  const router = await Router.inSlices(config, {
+  const answerRedirect = (exchange: RedirectedExchange): void => router.redirect(exchange);
+  const router: Router = await Router.inSlices(config, {
     files: {
       log,
       files: new FileCache(Math.floor(config.staticCache.size / context.threads), config.staticCache.file),
@@ -66,14 +68,16 @@ export async function prepare(config: ResolvedConfig, context: ThreadContext): P
     },
     proxyHandler(route, bodyLimit) {
       const settings = route.proxy!;
-      const handlerOf = (name: string): ExchangeHandler => {
+      // Nobody sees a mirror's answers: it leads nowhere.
+      const handlerOf = (name: string, redirect?: typeof answerRedirect): ExchangeHandler => {
         const upstream = context.registry.get(name);
         // Only for a request that met this route under a configuration that has been replaced since.
         if (upstream === undefined) return (exchange) => respondError(exchange, 503);
-        return createProxyHandler({ settings, upstream, bodyLimit, wheel: context.wheel, deps });
+        return createProxyHandler({ settings, upstream, bodyLimit, redirect, wheel: context.wheel, deps });
       };
       const { split, mirror } = settings;
-      const handler = split === undefined ? handlerOf(settings.upstream!) : splitHandler(split, handlerOf);
+      const answering = (name: string): ExchangeHandler => handlerOf(name, answerRedirect);
+      const handler = split === undefined ? answering(settings.upstream!) : splitHandler(split, answering);
       return mirror === undefined ? handler : mirrorHandler(mirror, handlerOf(mirror.upstream), handler);
     },
   });

@@ -47,6 +47,7 @@ function dialler(address: ServerAddress, host: string, timeoutMs: number, option
     }, timeoutMs);
     let failure: Error | undefined;
     const { session, socket } = dialLink(target, {
+      serves: ["accel"],
       // The secret is for the network; a unix socket has its file mode.
       ...(options.linkSecret === undefined || address.path !== undefined ? {} : { secret: options.linkSecret }),
       onReady(hello) {

@@ -48,6 +48,8 @@ export function checkReachable(routes: readonly Raw[], path: KeyPath, found: Fin
       place.all &&
       route["methods"] === undefined &&
       route["match"] === undefined &&
+      // For clients it is not there.
+      route["internal"] !== true &&
       record(route["static"])["fallthrough"] !== true
     )
       taken.set(place.filed, index);

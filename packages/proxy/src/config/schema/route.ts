@@ -30,6 +30,10 @@ export const route = z.strictObject({
   match: match.optional().meta({
     description: "What else a request must have; a route that does not fit is passed over.",
   }),
+  internal: z.boolean().optional().meta({
+    description:
+      "Not for clients, to whom it is not there: only responses of applications lead to it, by `X-Accel-Redirect`.",
+  }),
   rewrite: rewrite
     .optional()
     .meta({ description: "Changes the path for `proxy` and `static`; the client and the log keep the old one." }),
