@@ -1,5 +1,6 @@
 /** Ways a child ends, told apart. */
 import { readFile, stat } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { bound, ask, cleanUp, temporaryFolder, TestGroup } from "./fixtures/group.ts";
@@ -92,6 +93,21 @@ test("a folder for reports that others could write to is not used", async () => 
   expect(await crashed).toMatchObject({ how: "signal" });
   expect(await readdir(folder)).toEqual([]);
   await group.lines.find((line): line is string => line.includes("no diagnostic reports"));
+});
+
+test("folders for reports that killed masters have left empty are taken away; one with a report stays", async () => {
+  const folder = await temporaryFolder();
+  const { mkdir, readdir, writeFile } = await import("node:fs/promises");
+  const dead = spawnSync("true").pid;
+  for (const name of [`kept-${process.pid}`, `r-${process.pid}`, `r-${dead}`, "r-0000000", "r-x"])
+    await mkdir(join(folder, name));
+  await writeFile(join(folder, "r-0000000", "report.json"), "{}");
+  const group = await started({ reports: join(folder, `r-${process.pid}1`) });
+  expect(await readdir(folder)).not.toContain(`r-${dead}`);
+  await group.stop("graceful");
+  expect((await readdir(folder)).toSorted()).toEqual(
+    [`kept-${process.pid}`, `r-${process.pid}`, "r-0000000", "r-x"].toSorted(),
+  );
 });
 
 test("one that closes its channel is replaced at once, finishes what is under way, and leaves", async () => {

@@ -19,6 +19,7 @@ import type { GroupSettings, ProcessGroupOptions, ReloadOptions } from "./group-
 import type { StopMode } from "./messages.ts";
 import { Roll, within } from "./roll.ts";
 import { removeIfEmpty } from "./remove-if-empty.ts";
+import { sweepReports } from "./report.ts";
 import { Slot } from "./slot.ts";
 import type { SlotSurroundings } from "./slot.ts";
 
@@ -92,6 +93,7 @@ export class ProcessGroup {
    * left running then.
    */
   async start(): Promise<void> {
+    if (this.#spec.reports !== undefined) sweepReports(this.#spec.reports);
     this.#resize(this.#count);
     const outcomes = await Promise.allSettled(this.#slots.map((slot) => this.#fill(slot)));
     const failures = outcomes.filter((outcome) => outcome.status === "rejected");

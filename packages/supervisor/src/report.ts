@@ -3,8 +3,10 @@
  * user's own; read by the master, which learns from it what a SIGABRT meant.
  */
 import type { Identity } from "./identity.ts";
-import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { chownSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { processState } from "./process-state.ts";
+import { removeIfEmpty } from "./remove-if-empty.ts";
 
 /** Kept of all reports in the folder, newest first: enough for an incident, and a bound. About 100 kB each. */
 const MOST_REPORTS = 20;
@@ -43,6 +45,17 @@ export function writeHangReport(folder: string): string {
   mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE }); // another server may have left it as empty
   prune(folder);
   return join(folder, process.report.writeReport(`portico-hang-${process.pid}-${Date.now()}.json`));
+}
+
+/** In the master: folders that others of its kind, killed before they could, have left empty. */
+export function sweepReports(folder: string): void {
+  const kind = /^(.*-)\d+$/.exec(basename(folder))?.[1];
+  if (kind === undefined) return; // not named by process id: somebody's own
+  const parent = dirname(folder);
+  for (const name of existsSync(parent) ? readdirSync(parent) : []) {
+    const pid = name.startsWith(kind) ? name.slice(kind.length) : "";
+    if (/^\d+$/.test(pid) && processState(Number(pid)) === "gone") removeIfEmpty(join(parent, name));
+  }
 }
 
 function prune(folder: string): void {
