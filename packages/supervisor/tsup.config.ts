@@ -7,6 +7,7 @@ export default defineConfig({
     "src/index.ts",
     "src/child.ts",
     "src/compile-cache.ts",
+    "src/control-folder.ts",
     "src/exit-codes.ts",
     "src/nearest.ts",
     "src/predecessor.ts",

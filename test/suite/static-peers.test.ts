@@ -2,28 +2,14 @@
  * The same requests for the same files, to this proxy and to nginx: what both answer alike is what the test says, so
  * the test itself is right. Where they differ on purpose, the case says what nginx does.
  */
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import {
-  closeSync,
-  existsSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
-import { connect, createServer } from "node:net";
-import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
+import { execFileSync } from "node:child_process";
+import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, utimesSync, writeFileSync, writeSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { NginxUnderTest, nginxIsThere } from "../support/nginx.ts";
 import { ProxyUnderTest, site } from "../support/proxy.ts";
 import { RawClient } from "../support/raw.ts";
 
 const LONG = process.env["PORTICO_LONG"] !== undefined;
-const NGINX = ["/usr/sbin/nginx", "/usr/bin/nginx"].find((path) => existsSync(path));
 const MODIFIED = Date.parse("Sun, 06 Nov 1994 08:49:37 GMT") / 1000;
 const GIB = 1024 ** 3;
 /** Names that need care: what is on disk, and how one asks for it. */
@@ -41,7 +27,7 @@ const NAMES = [
 ] as const;
 
 let proxy: ProxyUnderTest;
-let nginx: { readonly url: string; stop(): Promise<void> } | undefined;
+let nginx: NginxUnderTest | undefined;
 
 beforeAll(async () => {
   const files = Object.fromEntries(NAMES.map(([name]) => [`public/${name}`, `content of ${name}`]));
@@ -53,57 +39,13 @@ beforeAll(async () => {
   ftruncateSync(huge, 5 * GIB);
   writeSync(huge, "the end", 5 * GIB - 7);
   closeSync(huge);
-  if (NGINX === undefined) console.log("nginx is not installed: its half of these cases is left out");
-  else nginx = await startNginx(NGINX, proxy.path("nginx"), proxy.path("public"));
+  if (nginxIsThere) nginx = await NginxUnderTest.serving(proxy.path("public"));
+  else console.log("nginx is not installed: its half of these cases is left out");
 });
 afterAll(async () => {
-  await nginx?.stop();
+  await nginx?.[Symbol.asyncDispose]();
   await proxy[Symbol.asyncDispose]();
 });
-
-async function startNginx(
-  program: string,
-  folder: string,
-  root: string,
-): Promise<{ url: string; stop(): Promise<void> }> {
-  mkdirSync(folder);
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as { port: number };
-  probe.close();
-  await once(probe, "close");
-  const temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
-    (kind) => `${kind}_temp_path ${folder}/${kind};`,
-  );
-  writeFileSync(
-    join(folder, "nginx.conf"),
-    `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log; events {}
-     http { access_log off; types { text/plain txt; } ${temps.join(" ")} server { listen 127.0.0.1:${port}; root ${root}; index index.html; } }`,
-  );
-  const child = spawn(program, ["-c", join(folder, "nginx.conf"), "-p", folder, "-e", join(folder, "error.log")], {
-    stdio: "ignore",
-  });
-  for (let tries = 0; !(await accepts(port)); tries++) {
-    if (tries === 200) throw new Error("nginx does not start");
-    await pause(25);
-  }
-  return {
-    url: `http://127.0.0.1:${port}`,
-    async stop() {
-      const gone = once(child, "exit");
-      child.kill("SIGTERM");
-      await gone;
-    },
-  };
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => (socket.destroy(), resolve(true)));
-    socket.once("error", () => resolve(false));
-  });
-}
 
 interface Answer {
   readonly status: number;
@@ -200,7 +142,7 @@ describe("portico", () => {
   });
 });
 
-describe.skipIf(NGINX === undefined)("nginx", () => {
+describe.skipIf(!nginxIsThere)("nginx", () => {
   test.each(CASES)("%s %j", async (path, fields, expected, differs) => {
     expect(await ask(nginx!.url, path, fields)).toMatchObject(differs ?? expected);
   });

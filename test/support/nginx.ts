@@ -1,4 +1,4 @@
-/** nginx before a server on a unix socket, as one would configure it, with connections kept alive. */
+/** nginx before a server on a unix socket, as one would configure it, with connections kept alive; or serving files. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,11 +20,21 @@ export class NginxUnderTest implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async start(socket: string): Promise<NginxUnderTest> {
+  static start(socket: string): Promise<NginxUnderTest> {
+    return NginxUnderTest.#run((port) => forwarding(port, socket));
+  }
+
+  static serving(root: string): Promise<NginxUnderTest> {
+    return NginxUnderTest.#run(
+      (port) => `types { text/plain txt; } server { listen 127.0.0.1:${port}; root ${root}; index index.html; }`,
+    );
+  }
+
+  static async #run(http: (port: number) => string): Promise<NginxUnderTest> {
     const folder = mkdtempSync(join(tmpdir(), "portico-nginx-"));
     const port = await freePort();
     const file = join(folder, "nginx.conf");
-    writeFileSync(file, configuration(folder, port, socket));
+    writeFileSync(file, configuration(folder, http(port)));
     const child = spawn("nginx", ["-p", folder, "-e", "stderr", "-c", file], { stdio: ["ignore", "ignore", "pipe"] });
     let said = "";
     await new Promise<void>((resolve, reject) => {
@@ -46,21 +56,25 @@ export class NginxUnderTest implements AsyncDisposable {
   }
 }
 
-function configuration(folder: string, port: number, socket: string): string {
+function configuration(folder: string, http: string): string {
   return `daemon off; master_process off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr notice;
 events { worker_connections 1024; }
 http {
   access_log off; client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy;
   fastcgi_temp_path ${folder}/f; uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;
-  upstream app { server unix:${socket} max_fails=0; keepalive 16; }
+  ${http}
+}
+`;
+}
+
+function forwarding(port: number, socket: string): string {
+  return `upstream app { server unix:${socket} max_fails=0; keepalive 16; }
   server {
     listen 127.0.0.1:${port} backlog=1024; keepalive_requests 1000000;
     location / {
       proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
     }
-  }
-}
-`;
+  }`;
 }
 
 async function freePort(): Promise<number> {

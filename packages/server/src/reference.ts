@@ -54,7 +54,7 @@ export function referencePage(): string {
     "| --- | --- |",
     ...Object.entries(COMMANDS).map(commandRow),
     "",
-    'The socket is a unix socket of mode 0600: `control`, or `PID.sock` in `$XDG_RUNTIME_DIR/portico-server`, `/run/portico-server` (root) or `portico-server-UID` in the temporary folder. On it one line of JSON asks (`{"command":"scale","workers":4}`) and one answers: `{"version":1,"result":…}` or `{"version":1,"error":{"code","message","detail","exitCode"}}`. `--json` prints the result\'s fields with `version` among them; an error goes to standard output as on the socket, and in words to standard error. Within a version fields are added, never changed or taken away.',
+    'The socket is a unix socket of mode 0600: `control`, or `PID.sock` in `$XDG_RUNTIME_DIR/portico-server`, `/run/portico-server` (root) or `portico-server-control-UID` in the temporary folder. On it one line of JSON asks (`{"command":"scale","workers":4}`) and one answers: `{"version":1,"result":…}` or `{"version":1,"error":{"code","message","detail","exitCode"}}`. `--json` prints the result\'s fields with `version` among them; an error goes to standard output as on the socket, and in words to standard error. Within a version fields are added, never changed or taken away.',
     "",
     "```ts",
     resultTypes(),

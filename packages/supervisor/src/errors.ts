@@ -9,6 +9,7 @@ export const SUPERVISOR_ERRORS = {
   host_unknown: "the host name does not resolve",
   descriptor_invalid: "the descriptor is not a listening socket that was passed to this process",
   identity_unknown: "there is no such user or group",
+  control_folder: "the folder of control sockets cannot be made or is not this user's alone",
   pid_file_in_use: "another running process holds the pid file",
   child_failed: "a child ended or gave up before it was ready",
   child_timeout: "a child was not ready in time",

@@ -34,4 +34,3 @@ export type { ProcessState } from "./process-state.ts";
 export { ProcessGroup } from "./process-group.ts";
 export { SignalQueue } from "./signals.ts";
 export type { SignalAction, SignalQueueOptions } from "./signals.ts";
-export { removeIfEmpty } from "./remove-if-empty.ts";

@@ -104,7 +104,7 @@ export async function findProxy(which: WhichProxy): Promise<string> {
   if (only === undefined)
     throw new PorticoProxyError(
       "control-failed",
-      `no proxy of this user runs${config === undefined ? "" : ` with ${config}`} (looked in ${controlFolder()}); name its socket with --control`,
+      `no proxy of this user runs${config === undefined ? "" : ` with ${config}`} (looked in ${controlFolder.path}); name its socket with --control`,
     );
   if (more.length > 0)
     throw new PorticoProxyError(

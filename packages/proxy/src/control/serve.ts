@@ -1,8 +1,7 @@
 /** The control socket of a master: answers whoever may open it, which is its own user and root. */
 import net from "node:net";
-import { dirname } from "node:path";
 import { EXIT } from "@portico/supervisor/exit-codes";
-import { BoundListener, removeIfEmpty } from "@portico/supervisor";
+import { BoundListener } from "@portico/supervisor";
 import { PorticoProxyError } from "../errors.ts";
 import { controlFolder } from "./place.ts";
 import { CONTROL_VERSION, type ControlCommand, type ControlQuestion, type ControlResults } from "./protocol.ts";
@@ -71,8 +70,7 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
       path,
       async close() {
         await listener.close();
-        // Ours for all proxies of the user: the last one takes it away.
-        if (dirname(path) === controlFolder()) removeIfEmpty(controlFolder());
+        controlFolder.leave(path);
         server.close();
       },
     };

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { resolve } from "node:path";
 import { PorticoServerError } from "../error.ts";
-import { controlFolder, liveSockets, socketOf } from "./place.ts";
+import { controlFolder, liveSockets } from "./place.ts";
 import { CONTROL_VERSION } from "./protocol.ts";
 import type { ControlAnswer, ControlCommand, ControlQuestion, ServerStatus } from "./protocol.ts";
 
@@ -22,14 +22,14 @@ export interface WhichServer {
 /** @throws PorticoServerError `control` with what was looked for and where */
 export async function findServer(which: WhichServer): Promise<string> {
   if (which.control !== undefined) return resolve(which.cwd, which.control);
-  if (which.pid !== undefined) return socketOf(readPid(resolve(which.cwd, which.pid)));
+  if (which.pid !== undefined) return controlFolder.socketOf(readPid(resolve(which.cwd, which.pid)));
   const found = (await Promise.all(liveSockets().map(greet))).filter((server) => server !== undefined);
   const here = found.filter(({ status }) => status.cwd === which.cwd);
   const [only, ...more] = here.length > 0 ? here : found;
   if (only === undefined)
     throw new PorticoServerError(
       "control",
-      `no server of this user runs (looked in ${controlFolder()}); name its socket with --control, or its pid file with --pid`,
+      `no server of this user runs (looked in ${controlFolder.path}); name its socket with --control, or its pid file with --pid`,
     );
   if (more.length > 0)
     throw new PorticoServerError("control", "several servers run: name one with --control", {
@@ -91,7 +91,7 @@ function unreachable(path: string, error: NodeJS.ErrnoException): PorticoServerE
   return new PorticoServerError("control", `${path}: ${REASONS[error.code ?? ""] ?? error.message}`, { cause: error });
 }
 
-async function greet({ path }: { readonly path: string }): Promise<{ path: string; status: ServerStatus } | undefined> {
+async function greet(path: string): Promise<{ path: string; status: ServerStatus } | undefined> {
   const late = Promise.withResolvers<undefined>();
   const timer = setTimeout(() => late.resolve(undefined), GREETING_MS);
   try {

@@ -1,8 +1,7 @@
 /** The master's end of the control socket: one question a connection, answered by what `target` does. */
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
-import { dirname } from "node:path";
-import { BoundListener, SupervisorError, removeIfEmpty } from "@portico/supervisor";
+import { BoundListener, SupervisorError } from "@portico/supervisor";
 import { PorticoServerError } from "../error.ts";
 import { controlFolder } from "./place.ts";
 import { CONTROL_VERSION, failureOf, MOST_QUESTION_BYTES } from "./protocol.ts";
@@ -39,8 +38,7 @@ export async function openControl(path: string, target: ControlTarget): Promise<
     path,
     async close() {
       await listener.close();
-      // Ours for all servers of the user: the last one takes it away.
-      if (dirname(path) === controlFolder()) removeIfEmpty(controlFolder());
+      controlFolder.leave(path);
       server.close();
       await Promise.all(answers);
       for (const socket of connections) socket.end();
