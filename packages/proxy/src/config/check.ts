@@ -5,6 +5,7 @@
  * schema's: all at once.
  */
 import { checkClientLists, checkMatchClients } from "./check/clients.ts";
+import { checkEdits } from "./check/edits.ts";
 import { checkHosts } from "./check/hosts.ts";
 import { checkListen } from "./check/listen.ts";
 import { type ConfigCheck, type RouteCheck, list, record } from "./check/raw.ts";
@@ -21,6 +22,7 @@ const ROUTE_CHECKS: readonly RouteCheck[] = [
   checkUpstreamNames,
   checkStatic,
   checkRespond,
+  checkEdits,
   checkRewrite,
   checkMatchClients,
 ];

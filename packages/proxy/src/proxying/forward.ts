@@ -256,7 +256,7 @@ export class Forward
     this.#member = member;
     this.attempts++;
     const link = transport.kind === "link";
-    this.derived = link && isDerivable(this.exchange, route.host);
+    this.derived = link && route.edits.derivable && isDerivable(this.exchange, route.host);
     try {
       this.headers = requestFields(
         this.exchange,
@@ -267,6 +267,8 @@ export class Forward
         route.viaName,
         this.derived,
       );
+      const { request } = route.edits;
+      if (request !== undefined) this.headers = request(this.headers, this.exchange);
     } catch (error) {
       this.#fail(error as ForwardError);
       // It was its turn, and it did not take it.
@@ -324,7 +326,9 @@ export class Forward
     this.status = status;
     const notes = responseFields(headers);
     const { sticky } = route.upstream;
-    const fields = sticky === null ? notes.headers : sticky.mark(notes.headers, member, this.exchange);
+    const passed =
+      route.edits.response === undefined ? notes.headers : route.edits.response(notes.headers, this.exchange);
+    const fields = sticky === null ? passed : sticky.mark(passed, member, this.exchange);
     if (notes.contradictory || status < 101 || status > 599 || (status > 101 && status < 200)) {
       this.#badResponse("the framing or the status of the response is invalid");
       return;

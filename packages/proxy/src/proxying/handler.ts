@@ -6,6 +6,7 @@ import { authorityOf, parseServerAddress } from "../upstream/address.ts";
 import type { RedirectedExchange } from "../router/redirected.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { Wheel } from "../upstream/wheel.ts";
+import { type CompiledEdits, compileEdits } from "./edits.ts";
 import type { HostPolicy } from "./fields.ts";
 import { Forward } from "./forward.ts";
 
@@ -26,6 +27,7 @@ export interface ProxyHandlerOptions {
 export interface ProxyRoute extends ProxyHandlerOptions {
   readonly bodyLimit: number;
   readonly host: HostPolicy;
+  readonly edits: CompiledEdits;
   /** Host field where the client sent none (HTTP/1.0). */
   readonly fallbackHost: string;
   /** What this thread calls itself in Via. */
@@ -43,6 +45,7 @@ export function createProxyHandler(options: ProxyHandlerOptions): ExchangeHandle
     ...options,
     bodyLimit: options.bodyLimit ?? Infinity,
     host: settings.host === "pass" ? "pass" : { value: settings.host === "upstream" ? own : settings.host },
+    edits: compileEdits(settings),
     fallbackHost: own,
     viaName: `portico-${options.deps.thread + 1}`,
     responseTimeout: settings.responseTimeout ?? upstream.settings.responseTimeout,

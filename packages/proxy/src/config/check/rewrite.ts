@@ -20,7 +20,7 @@ function groupsOf(pattern: string): readonly string[] | undefined {
   }
 }
 
-function checkVariables(value: unknown, pattern: string, path: KeyPath, found: Finding[]): void {
+export function checkVariables(value: unknown, pattern: string, path: KeyPath, found: Finding[]): void {
   const groups = groupsOf(pattern);
   const used = text(value);
   if (groups === undefined || used === undefined) return;

@@ -1,6 +1,7 @@
 /** `proxy` of a route: how a request is passed on. */
 import { z } from "zod";
 import { duration, size } from "../units.ts";
+import { requestHeaders, responseHeaders, rewrites } from "./edits.ts";
 import { mirror, split } from "./split.ts";
 
 const buffering = z.enum(["full", "stream"]);
@@ -42,6 +43,12 @@ export const proxy = z.strictObject({
     description:
       "Host field for the server: `pass` the client's, `upstream` the server's own address, or a fixed value.",
   }),
+  forwarded: z.boolean().optional().meta({
+    description: "Whether servers get the Forwarded field (RFC 7239), besides X-Forwarded-*. Without it: no.",
+  }),
+  requestHeaders: requestHeaders.optional(),
+  responseHeaders: responseHeaders.optional(),
+  rewrites: rewrites.optional(),
   request: requestBuffer,
   response: responseBuffer,
   responseTimeout: duration.optional().meta({ description: "Instead of the upstream's `responseTimeout`." }),
