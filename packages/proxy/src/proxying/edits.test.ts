@@ -35,7 +35,7 @@ describe.each(["tcp", "link"] as const)("over %s", (transport) => {
       proxy: {
         requestHeaders: {
           remove: ["X-Secret", "x-forwarded-host"],
-          set: { "X-Who": "$client for $hostname", Host: "inside.example" },
+          set: { "X-Who": "$clientAddress for $hostname", Host: "inside.example" },
           add: { "X-Many": "2" },
         },
       },

@@ -13,8 +13,8 @@ const READERS: Readonly<Record<string, (exchange: Exchange) => string>> = {
   hostname: ({ head }) => hostName(head.authority),
   path: ({ head }) => head.target.slice(0, head.target.length - queryOf(head.target).length),
   query: ({ head }) => queryOf(head.target),
-  client: ({ facts }) => facts.client.address,
-  id: ({ facts }) => facts.id,
+  clientAddress: ({ facts }) => facts.client.address,
+  requestId: ({ facts }) => facts.id,
 };
 
 /** Names of the variables in a text. */

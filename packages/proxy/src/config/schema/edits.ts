@@ -11,7 +11,7 @@ const edits = z.strictObject({
 
 export const requestHeaders = edits.meta({
   description:
-    "Fields that servers get, in this order: `remove`, `set`, `add`. Values may have `$client`, `$id`, `$scheme`, `$host`, `$hostname`, `$path` and `$query`.",
+    "Fields that servers get, in this order: `remove`, `set`, `add`. Values may have `$clientAddress`, `$requestId`, `$scheme`, `$host`, `$hostname`, `$path` and `$query`.",
 });
 
 export const responseHeaders = edits.meta({
