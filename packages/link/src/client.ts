@@ -41,6 +41,8 @@ export interface UpstreamObserver {
 
 /** The proxy's hold on a stream. After the stream is over, no call has any effect. */
 export interface UpstreamStream {
+  /** The response has made a tunnel of it. */
+  readonly tunnelling: boolean;
   /** A part of the request body, or of the tunnel. False: wait for `onDrain`. The chunk must not change any more. */
   write(chunk: Uint8Array): boolean;
   end(trailers?: HeaderList): void;
@@ -240,6 +242,10 @@ export class ClientStream extends LinkStream implements UpstreamStream {
     this.#client = session;
     this.#observer = observer;
     this.#tunnel = tunnel;
+  }
+
+  get tunnelling(): boolean {
+    return this.#phase === "tunnel";
   }
 
   write(chunk: Uint8Array): boolean {

@@ -15,7 +15,7 @@
  * | `body-timeout` | 504 | the response stopped in the middle | slow application |
  * | `request-timeout` | 504 | the server stopped taking the request's body | slow application |
  * | `body-too-large` | 413 | the request's body is beyond the limit | `limits.bodySize` |
- * | `unsupported` | 501 | the request has a form that this server cannot be sent, or that servers read differently | CONNECT, `OPTIONS *`, a method in lower case |
+ * | `unsupported` | 501 | the request has a form that this server cannot be sent, or that servers read differently | CONNECT without `connect`, a method in lower case |
  * | `loop` | 508 | the request has passed more intermediaries than any real one: it comes back to us | an upstream that is this proxy |
  * | `repeated-field` | 400 | Content-Type or Authorization stands more than once: servers differ on which they believe | the client |
  * | `spill-failed` | 500 | a temporary file could not be written or read | disk space, permissions |

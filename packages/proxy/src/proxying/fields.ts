@@ -296,6 +296,11 @@ export function trailerFields(trailers: HeaderList, named: string | undefined): 
   return list;
 }
 
+/** A list without Content-Length. */
+export function withoutLength(headers: HeaderList): HeaderList {
+  return headers.filter((_, at) => !is(headers[at - (at % 2)]!, "content-length"));
+}
+
 /** What a response says about itself that is for us. */
 export interface ResponseNotes {
   /** The fields that go on. */

@@ -72,6 +72,7 @@ class FakeTransport implements ServerTransport {
     };
     this.#attempts.push(attempt);
     return {
+      tunnelling: false,
       write: (chunk) => {
         attempt.written.push(Buffer.from(chunk));
         return true;

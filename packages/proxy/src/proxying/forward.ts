@@ -26,6 +26,7 @@ import {
   requestFields,
   responseFields,
   trailerFields,
+  withoutLength,
 } from "./fields.ts";
 import { RedirectedExchange, redirected } from "../router/redirected.ts";
 import { ForwardedRequest } from "./forwarded-request.ts";
@@ -110,7 +111,8 @@ export class Forward
   #passesOn(method: string): boolean {
     const { exchange } = this;
     if (method === "CONNECT") {
-      this.#fail(new ForwardError("unsupported", "receive", "CONNECT is not passed on"));
+      if (this.#route.settings.connect === true) return true;
+      this.#fail(new ForwardError("unsupported", "receive", "CONNECT is not passed on: `connect` is not set"));
       return false;
     }
     if (hasLowerCase(method)) {
@@ -261,7 +263,8 @@ export class Forward
       this.headers = requestFields(
         this.exchange,
         this.bodyLength,
-        route.host,
+        // Of CONNECT, Host says what the target says (RFC 9112 §3.2.3).
+        this.method === "CONNECT" ? "pass" : route.host,
         route.fallbackHost,
         link,
         route.viaName,
@@ -333,8 +336,8 @@ export class Forward
       this.#badResponse("the framing or the status of the response is invalid");
       return;
     }
-    if (status === 101) {
-      this.#openTunnel(headers, fields);
+    if (status === 101 || (status < 300 && this.method === "CONNECT")) {
+      this.#openTunnel(status, headers, fields);
       return;
     }
     if (notes.redirect !== undefined && route.redirect !== undefined) {
@@ -540,23 +543,31 @@ export class Forward
 
   // --- tunnels ---------------------------------------------------------------------------------------------------
 
-  #openTunnel(headers: HeaderList, fields: HeaderList): void {
-    if (this.upgrade === undefined) {
-      this.#badResponse("101 without an upgrade");
-      return;
-    }
+  /** Why a response cannot begin a tunnel; undefined: it can. */
+  #noTunnel(status: number, headers: HeaderList): string | undefined {
+    if (this.#stream?.tunnelling !== true) return `${status} without a tunnel`;
+    if (status !== 101) return undefined;
+    if (this.upgrade === undefined) return "101 without an upgrade";
     // Over the link a flag says that it is the tunnel that was asked for.
-    if (this.#member!.transport.kind === "http" && !switchesTo(headers, this.upgrade)) {
-      this.#badResponse("101 to a protocol that was not asked for");
+    if (this.#member!.transport.kind === "link" || switchesTo(headers, this.upgrade)) return undefined;
+    return "101 to a protocol that was not asked for";
+  }
+
+  #openTunnel(status: number, headers: HeaderList, passed: HeaderList): void {
+    const problem = this.#noTunnel(status, headers);
+    if (problem !== undefined) {
+      this.#badResponse(problem);
       return;
     }
+    // RFC 9110 §9.3.6: a length in an answer to CONNECT means nothing.
+    const fields = status === 101 ? passed : withoutLength(passed);
     const { exchange } = this;
     this.#state = "tunnel";
     this.#streaming = true;
     this.#touch();
     this.#route.deps.noteUpstream(exchange, this);
     try {
-      exchange.upgrade(101, fields);
+      exchange.upgrade(status, fields);
     } catch (error) {
       this.#badResponse(error instanceof Error ? error.message : String(error));
       return;

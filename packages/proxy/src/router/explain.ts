@@ -152,6 +152,19 @@ function judge(
   return { verdicts: [...verdicts.values()].sort((a, b) => a.index - b.index), taken };
 }
 
+/** CONNECT names no path: the first route that passes it on has it. */
+function judgeTunnel(site: SiteSettings, question: Question): { verdicts: Verdict[]; taken: number | undefined } {
+  let taken: number | undefined;
+  const verdicts = site.routes.map((settings, index): Verdict => {
+    const route = compileMatch(settings, index, compilePath(settings.path), NO_HANDLER);
+    const reason = settings.proxy?.connect === true ? against(route, settings, question, "/") : "it has no `connect`";
+    const late = reason === undefined && taken !== undefined ? "a route before it takes the request" : reason;
+    if (late === undefined) taken = index;
+    return { index, path: settings.path, name: route.name, against: late, fallback: false };
+  });
+  return { verdicts, taken };
+}
+
 function settingsOf(config: ResolvedConfig, route: RouteSettings): unknown {
   const limits = { bodySize: config.limits.bodySize, ...route.limits };
   return z.encode(routeSchema, { ...route, limits });
@@ -170,6 +183,12 @@ export function explain(config: ResolvedConfig, request: ExplainedRequest): Expl
   const site = config.sites[found.site]!;
   const gate = instead(site, question);
   if (gate !== undefined) return { ...nothing, site: place, instead: gate };
+  if (request.method === "CONNECT") {
+    const { verdicts, taken } = judgeTunnel(site, question);
+    const settings = taken === undefined ? undefined : settingsOf(config, site.routes[taken]!);
+    const answer = taken === undefined ? "501: no route passes CONNECT on" : undefined;
+    return { ...nothing, site: place, verdicts, route: taken, instead: answer, settings };
+  }
   if (path === undefined || !path.startsWith("/"))
     return { ...nothing, site: place, instead: "400: the path has no one reading" };
   const { verdicts, taken } = judge(site, question, path);

@@ -173,6 +173,7 @@ export function mirrorHandler(
     const { head } = exchange;
     const wanted =
       head.upgrade === undefined &&
+      head.method !== "CONNECT" &&
       head.bodyLength <= settings.bodySize &&
       underWay < settings.concurrency &&
       (settings.share === 100 || Math.random() * 100 < settings.share);

@@ -64,6 +64,11 @@ export function rewriteHandler(settings: RewriteSettings, pattern: PathPattern, 
       ? byPrefix(settings.stripPrefix ?? "", settings.addPrefix ?? "")
       : byText(settings.to, pattern);
   return (exchange, path, match, position) => {
+    // Its target is a host and a port.
+    if (exchange.head.method === "CONNECT") {
+      next(exchange, path, match, position);
+      return;
+    }
     const target = rewrite(exchange, path);
     const looked = lookupPath(target);
     if (looked === undefined || !TARGET.test(target)) respondError(exchange, 400);

@@ -115,6 +115,8 @@ interface Site {
   readonly table: PathTable<Route>;
   /** The same and the internal ones. */
   readonly inner: PathTable<Route>;
+  /** Routes that pass CONNECT on. */
+  readonly tunnels: readonly Route[];
   /** Answers what is not for the routes (redirect to the one address, maintenance); true where it has. */
   readonly gate: ((exchange: Exchange) => boolean) | undefined;
   readonly unmatched: Unmatched;
@@ -153,6 +155,7 @@ class SiteCompiler {
     return {
       table: open.length === routes.length ? inner : new PathTable(open),
       inner,
+      tunnels: open.filter(({ index }) => site.routes[index]!.proxy?.connect === true),
       gate: this.#gate(site, pages),
       unmatched: none,
     };
@@ -240,7 +243,7 @@ export class Router {
     if (site.gate !== undefined && site.gate(exchange)) return;
     const path = lookupPath(head.target);
     if (path === undefined || path.charCodeAt(0) !== 0x2f) {
-      this.#answerOddTarget(exchange);
+      this.#answerOddTarget(exchange, site);
       return;
     }
     dispatch(exchange, path, site.table.find(path), site.unmatched);
@@ -255,10 +258,11 @@ export class Router {
     else dispatch(exchange, path, site.inner.find(path), site.unmatched);
   }
 
-  /** Targets that name no path: `OPTIONS *` is about the server (RFC 9110 §9.3.7), CONNECT wants a proxy of another kind. */
-  #answerOddTarget(exchange: Exchange): void {
+  /** Targets that name no path: `OPTIONS *` is about the server (RFC 9110 §9.3.7), CONNECT is for routes that ask for it. */
+  #answerOddTarget(exchange: Exchange, { tunnels }: Site): void {
     const { method, target } = exchange.head;
     if (method === "OPTIONS" && target === "*") exchange.respond(204, [], null);
-    else respondError(exchange, method === "CONNECT" ? 501 : 400);
+    else if (method === "CONNECT") dispatch(exchange, "/", tunnels, (refused) => respondError(refused, 501));
+    else respondError(exchange, 400);
   }
 }

@@ -217,3 +217,22 @@ describe("ten thousand", () => {
       expect(ask(router, { authority: `h${at}.test`, target: `/p${99 - at}/x` }).text).toBe(`${at} ${99 - at}`);
   });
 });
+
+it("gives CONNECT to the first route that passes it on, of the site of the name", () => {
+  const router = routerOf({
+    sites: [
+      { hosts: ["plain.example"], routes: [{ path: "/*", proxy: { upstream: "app" } }] },
+      {
+        hosts: ["*"],
+        routes: [
+          { path: "/*", match: { headers: { "x-no": "1" } }, proxy: { upstream: "app", connect: true } },
+          { path: "/in/*", internal: true, proxy: { upstream: "app", connect: true } },
+          { path: "/deep/*", rewrite: { addPrefix: "/x" }, proxy: { upstream: "app", connect: true } },
+        ],
+      },
+    ],
+  });
+  const to = (target: string) => ask(router, { method: "CONNECT", target, authority: target });
+  expect(to("plain.example:443").status).toBe(501);
+  expect(Buffer.concat(to("far.example:443").parts).toString()).toBe("app far.example:443");
+});

@@ -104,7 +104,7 @@ export class HttpStream implements UpstreamStream, ExpectedResponse {
   head(parser: ResponseParser): void {
     const { status, headers } = parser;
     if (parser.interim) this.#observer.onInform(status, headers);
-    else if (status === 101) {
+    else if (status === 101 || (this.method === "CONNECT" && status < 300)) {
       this.#phase = "tunnel";
       this.#observer.onResponse(status, headers, null, false);
     } else {

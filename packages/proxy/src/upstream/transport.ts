@@ -55,6 +55,8 @@ export interface UpstreamObserver {
 
 /** One request under way, as the one who sent it sees it. */
 export interface UpstreamStream {
+  /** The response has made a tunnel of it. */
+  readonly tunnelling: boolean;
   /** A part of the request's body, or of the tunnel. False: wait for `onDrain`. */
   write(chunk: Uint8Array): boolean;
   /** Ends the request's body, or our half of the tunnel. */

@@ -43,6 +43,10 @@ export const proxy = z.strictObject({
     description:
       "Host field for the server: `pass` the client's, `upstream` the server's own address, or a fixed value.",
   }),
+  connect: z.boolean().optional().meta({
+    description:
+      "Whether CONNECT is passed on: a server of the upstream opens the tunnel, or refuses. The site is that of the name that is asked for, the route the first that says so. Without it: 501.",
+  }),
   forwarded: z.boolean().optional().meta({
     description: "Whether servers get the Forwarded field (RFC 7239), besides X-Forwarded-*. Without it: no.",
   }),
