@@ -62,7 +62,14 @@ function proxy(folder: string, config: object): Launched {
   return launch(node, [source, join(root, "packages/proxy/src/bin.ts"), "-c", file]);
 }
 
-function files(size: number): Pick<Scenario, "ours" | "peer" | "connections" | "peerName" | "needs"> {
+type Sides = Pick<Scenario, "ours" | "peer" | "connections" | "peerName" | "needs">;
+
+/** With the access log on, both sides write a line for each request, gathered as their users have it. */
+function logOf(folder: string, logged: boolean): object {
+  return logged ? { log: { access: join(folder, "access.log") } } : {};
+}
+
+function files(size: number, logged = false): Sides {
   return {
     connections: 64,
     peerName: "nginx",
@@ -71,6 +78,7 @@ function files(size: number): Pick<Scenario, "ours" | "peer" | "connections" | "
       const body = staticFile(folder, size);
       const port = await freePort();
       const config = {
+        ...logOf(folder, logged),
         listen: [{ host: "127.0.0.1", port }],
         sites: [{ hosts: ["*"], routes: [{ path: "/*", static: { root: join(folder, "files") } }] }],
       };
@@ -79,7 +87,7 @@ function files(size: number): Pick<Scenario, "ours" | "peer" | "connections" | "
     peer: async (folder) => {
       const body = staticFile(folder, size);
       const port = await freePort();
-      return started([nginxStatic(folder, port, join(folder, "files"))], [], port, "/file.bin", body);
+      return started([nginxStatic(folder, port, join(folder, "files"), logged)], [], port, "/file.bin", body);
     },
   };
 }
@@ -134,6 +142,34 @@ async function behindRoutes(folder: string, count: number): Promise<System> {
   return started([proxy(folder, config)], [], port, "/part5/page", HELLO);
 }
 
+function foreign(logged = false): Sides {
+  return {
+    connections: 64,
+    peerName: "nginx",
+    needs: ["nginx"],
+    ours: async (folder) => {
+      const port = await freePort();
+      const socket = join(folder, "app.sock");
+      const upstream = launch(node, [target("node-http.mjs"), socket]);
+      await accepting(socket);
+      const config = {
+        ...logOf(folder, logged),
+        listen: [{ host: "127.0.0.1", port }],
+        upstreams: { app: { servers: [`http+unix:${socket}`] } },
+        sites: [{ hosts: ["*"], routes: [{ path: "/*", proxy: { upstream: "app" } }] }],
+      };
+      return started([proxy(folder, config)], [upstream], port, "/", HELLO);
+    },
+    peer: async (folder) => {
+      const port = await freePort();
+      const socket = join(folder, "app.sock");
+      const upstream = launch(node, [target("node-http.mjs"), socket]);
+      await accepting(socket);
+      return started([nginxProxy(folder, port, `unix:${socket}`, logged)], [upstream], port, "/", HELLO);
+    },
+  };
+}
+
 const dynamic = (connections: number, due: number, aim: number): Scenario =>
   wholeStack(
     connections,
@@ -163,33 +199,9 @@ export const scenarios: readonly Scenario[] = [
     ours: (folder) => behindRoutes(folder, 10_000),
     peer: (folder) => behindRoutes(folder, 10),
   },
-  {
-    name: "foreign HTTP upstream",
-    connections: 64,
-    peerName: "nginx",
-    needs: ["nginx"],
-    due: 2.2,
-    aim: 1,
-    ours: async (folder) => {
-      const port = await freePort();
-      const socket = join(folder, "app.sock");
-      const upstream = launch(node, [target("node-http.mjs"), socket]);
-      await accepting(socket);
-      const config = {
-        listen: [{ host: "127.0.0.1", port }],
-        upstreams: { app: { servers: [`http+unix:${socket}`] } },
-        sites: [{ hosts: ["*"], routes: [{ path: "/*", proxy: { upstream: "app" } }] }],
-      };
-      return started([proxy(folder, config)], [upstream], port, "/", HELLO);
-    },
-    peer: async (folder) => {
-      const port = await freePort();
-      const socket = join(folder, "app.sock");
-      const upstream = launch(node, [target("node-http.mjs"), socket]);
-      await accepting(socket);
-      return started([nginxProxy(folder, port, `unix:${socket}`)], [upstream], port, "/", HELLO);
-    },
-  },
+  { name: "foreign HTTP upstream", due: 2.2, aim: 1, ...foreign() },
+  { name: "static 1 KiB, access log on", due: 1, aim: 0.8, ...files(1_024, true) },
+  { name: "foreign HTTP upstream, access log on", due: 2.2, aim: 1, ...foreign(true) },
 ];
 
 /** Programs of the scenario that this machine lacks. */
