@@ -7,10 +7,13 @@ import { jsonLine, quoteJson, roundMs } from "@portico/gateway/access-line";
 import type { Exchange, ExchangeFacts, ExchangeHandler } from "@portico/gateway/exchange";
 import { type Ending, WatchedExchange } from "@portico/gateway/watched-exchange";
 import type { UpstreamFacts } from "../deps.ts";
+import { ExchangeWrapper } from "../exchange-wrapper.ts";
 
 /** An exchange that is watched for the log; between the transport and the router. */
 class LoggedExchange extends WatchedExchange {
   readonly #log: AccessLog;
+  /** Of the upstream that was asked last. */
+  upstream: UpstreamFacts | undefined = undefined;
 
   constructor(inner: Exchange, log: AccessLog) {
     super(inner);
@@ -33,7 +36,7 @@ function upstreamPart(facts: UpstreamFacts): string {
 
 export class AccessLog {
   readonly #write: (line: string) => void;
-  /** By the facts of an exchange, which all its wrappers share. */
+  /** By the facts of an exchange, for those that stand before ours and are no wrappers we know. */
   readonly #upstream = new WeakMap<ExchangeFacts, UpstreamFacts>();
 
   /** @param write takes whole lines */
@@ -46,13 +49,17 @@ export class AccessLog {
     return (exchange) => new LoggedExchange(exchange, this).answer(handler);
   }
 
+  /** HOT: an entry of a weak map for each request would cost its collection more than the line. */
   noteUpstream(exchange: Exchange, facts: UpstreamFacts): void {
-    this.#upstream.set(exchange.facts, facts);
+    let stage = exchange;
+    while (stage instanceof ExchangeWrapper) stage = stage.inner;
+    if (stage instanceof LoggedExchange) stage.upstream = facts;
+    else this.#upstream.set(exchange.facts, facts);
   }
 
   /** HOT. */
-  write(exchange: WatchedExchange, ended: Ending, durationMs: number): void {
-    const upstream = this.#upstream.get(exchange.facts);
+  write(exchange: LoggedExchange, ended: Ending, durationMs: number): void {
+    const upstream = exchange.upstream ?? this.#upstream.get(exchange.facts);
     this.#write(jsonLine(exchange, ended, durationMs, upstream === undefined ? "" : upstreamPart(upstream)));
   }
 }
