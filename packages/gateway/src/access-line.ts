@@ -17,7 +17,7 @@
  * HOT. A line is made in one go: the fields are always the same, so a general serialiser (pino's took three times as
  * long) has nothing to find out.
  */
-import type { HeaderList } from "./exchange.ts";
+import { headerOf } from "./header-of.ts";
 import type { Ending, WatchedExchange } from "./watched-exchange.ts";
 
 // What JSON has to escape, and what is not ASCII.
@@ -31,30 +31,41 @@ export function quoteJson(text: string): string {
 /** Milliseconds with three digits at most. */
 export const roundMs = (ms: number): number => Math.round(ms * 1000) / 1000;
 
-/** ISO time; the part up to the second is made once a second. */
-class IsoTime {
+/** What of a time is the same for a whole second, rendered once in it. */
+class PerSecond {
+  readonly #render: (iso: string) => string;
   #second = -1;
   #text = "";
 
-  format(ms: number): string {
+  /** `render` is given the second's ISO time. */
+  constructor(render: (iso: string) => string) {
+    this.#render = render;
+  }
+
+  at(ms: number): string {
     const second = Math.floor(ms / 1000);
     if (second !== this.#second) {
       this.#second = second;
-      this.#text = new Date(second * 1000).toISOString().slice(0, 20);
+      this.#text = this.#render(new Date(second * 1000).toISOString());
     }
-    return `${this.#text}${String(Math.floor(ms) % 1000).padStart(3, "0")}Z`;
+    return this.#text;
   }
 }
 
-const time = new IsoTime();
+/** ISO time up to the point before the milliseconds. */
+const isoTime = new PerSecond((iso) => iso.slice(0, 20));
+
+function isoText(ms: number): string {
+  return `${isoTime.at(ms)}${String(Math.floor(ms) % 1000).padStart(3, "0")}Z`;
+}
 
 /** @param more further fields, each beginning with a comma */
 export function jsonLine(exchange: WatchedExchange, ended: Ending, durationMs: number, more: string): string {
   const { head, facts, status, bytesIn, bytesOut } = exchange;
-  const referer = fieldValue(head.headers, "referer");
-  const userAgent = fieldValue(head.headers, "user-agent");
+  const referer = headerOf(head.headers, "referer");
+  const userAgent = headerOf(head.headers, "user-agent");
   return (
-    `{"log":"access","time":"${time.format(facts.receivedAt)}","id":${quoteJson(facts.id)},"client":${quoteJson(facts.client.address)}` +
+    `{"log":"access","time":"${isoText(facts.receivedAt)}","id":${quoteJson(facts.id)},"client":${quoteJson(facts.client.address)}` +
     `,"method":${quoteJson(head.method)},"scheme":"${head.scheme}","host":${quoteJson(head.authority)},"target":${quoteJson(head.target)}` +
     `,"version":"${head.version}","status":${status},"bytesIn":${bytesIn},"bytesOut":${bytesOut},"durationMs":${roundMs(durationMs)},"ended":"${ended}"` +
     `${referer === undefined ? "" : `,"referer":${quoteJson(referer)}`}${userAgent === undefined ? "" : `,"userAgent":${quoteJson(userAgent)}`}` +
@@ -68,33 +79,20 @@ export function jsonLine(exchange: WatchedExchange, ended: Ending, durationMs: n
  */
 export function combinedLine(exchange: WatchedExchange, durationMs: number): string {
   const { head, facts, status, bytesOut } = exchange;
-  const referer = fieldValue(head.headers, "referer") ?? "-";
-  const userAgent = fieldValue(head.headers, "user-agent") ?? "-";
+  const referer = headerOf(head.headers, "referer") ?? "-";
+  const userAgent = headerOf(head.headers, "user-agent") ?? "-";
   return (
-    `${escape(facts.client.address)} - - [${clf.format(facts.receivedAt)}] "${escape(head.method)} ${escape(head.target)} HTTP/${head.version}"` +
+    `${escape(facts.client.address)} - - [${clfTime.at(facts.receivedAt)}] "${escape(head.method)} ${escape(head.target)} HTTP/${head.version}"` +
     ` ${status} ${bytesOut} "${escape(referer)}" "${escape(userAgent)}" ${(durationMs / 1000).toFixed(3)} ${escape(facts.id)}\n`
   );
 }
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** Time as in the common log format, in UTC; made once a second. */
-class ClfTime {
-  #second = -1;
-  #text = "";
-
-  format(ms: number): string {
-    const second = Math.floor(ms / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      const iso = new Date(second * 1000).toISOString();
-      this.#text = `${iso.slice(8, 10)}/${MONTHS[Number(iso.slice(5, 7)) - 1]}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`;
-    }
-    return this.#text;
-  }
-}
-
-const clf = new ClfTime();
+/** Time as in the common log format, in UTC. */
+const clfTime = new PerSecond(
+  (iso) => `${iso.slice(8, 10)}/${MONTHS[Number(iso.slice(5, 7)) - 1]}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`,
+);
 
 /** As nginx: quotes, backslashes, control characters and what is not ASCII as `\xHH`. */
 function escape(text: string): string {
@@ -105,13 +103,4 @@ function escape(text: string): string {
       (byte) => `\\x${byte.toString(16).toUpperCase().padStart(2, "0")}`,
     ).join(""),
   );
-}
-
-/** The first field of the name. @param name lower case */
-function fieldValue(headers: HeaderList, name: string): string | undefined {
-  for (let index = 0; index < headers.length; index += 2) {
-    const candidate = headers[index]!;
-    if (candidate.length === name.length && candidate.toLowerCase() === name) return headers[index + 1];
-  }
-  return undefined;
 }

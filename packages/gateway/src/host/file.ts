@@ -2,7 +2,7 @@ import type { FileHandle } from "node:fs/promises";
 import type { ResponseRecord } from "../application.ts";
 import { PorticoGatewayError } from "../errors.ts";
 import type { HeaderList, RequestHead } from "../exchange.ts";
-import { headerOf } from "./headers.ts";
+import { headerOf } from "../header-of.ts";
 
 /** Files up to this size are read at once and go in one write; larger ones piece by piece of as many bytes. */
 const PIECE_BYTES = 65_536;

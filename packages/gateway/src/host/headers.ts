@@ -3,15 +3,6 @@ import type { HeaderList } from "../exchange.ts";
 const RealHeaders: typeof Headers = globalThis.Headers;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** Case-insensitive lookup of the first value; undefined where there is none. `lower` is the name in lower case. Hot path. */
-export function headerOf(list: HeaderList, lower: string): string | undefined {
-  for (let at = 0; at < list.length; at += 2) {
-    const name = list[at] as string;
-    if (name.length === lower.length && (name === lower || name.toLowerCase() === lower)) return list[at + 1];
-  }
-  return undefined;
-}
-
 /** A flat list as pairs, which is what fetch's constructors take. */
 export function pairsOf(list: Readonly<HeaderList>): [string, string][] {
   const pairs: [string, string][] = [];

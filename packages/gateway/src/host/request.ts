@@ -1,7 +1,8 @@
 import { PorticoGatewayError } from "../errors.ts";
 import type { Exchange, RequestHead } from "../exchange.ts";
 import type { RequestBody } from "./body.ts";
-import { forwardTheRest, headerOf, LazyHeaders } from "./headers.ts";
+import { headerOf } from "../header-of.ts";
+import { forwardTheRest, LazyHeaders } from "./headers.ts";
 
 const RealRequest: typeof Request = globalThis.Request;
 const RealResponse: typeof Response = globalThis.Response;

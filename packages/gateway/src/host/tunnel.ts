@@ -4,7 +4,7 @@ import type { Logger, UpgradeOptions, UpgradeRequest } from "../context.ts";
 import { PorticoGatewayError } from "../errors.ts";
 import type { Exchange, HeaderList } from "../exchange.ts";
 import { checkFields } from "./fields.ts";
-import { headerOf } from "./headers.ts";
+import { headerOf } from "../header-of.ts";
 import { type TunnelEnd, UpgradeTicket } from "./upgrade.ts";
 
 /** RFC 6455 §1.3. */
