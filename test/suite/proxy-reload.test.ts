@@ -104,7 +104,7 @@ describe("listeners", () => {
       /reload refused, nothing was changed: cannot listen on .* another process already listens there/,
     );
     expect(await text(proxy.url)).toBe("one");
-    expect(openFiles(servingPid(proxy))).toBeLessThanOrEqual(before);
+    await expect.poll(() => openFiles(servingPid(proxy)), { timeout: 10_000 }).toBeLessThanOrEqual(before);
     other.close();
   });
 
